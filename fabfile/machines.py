@@ -1,0 +1,180 @@
+"""Machines, and what a provider of machines must be able to do.
+
+A provider (providers/local, providers/static, …) turns specifications into machines that answer SSH. It knows nothing
+of services, engines or the hub; everything passed here is a frozen value that a test can write in one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, Protocol, runtime_checkable
+
+Role = Literal["controller", "engine"]
+
+
+class MachineState(StrEnum):
+    """What the provider says of a machine; whether it answers is another question."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where SSH reaches a machine, and as whom."""
+
+    host: str
+    user: str
+    port: int = 22
+    gateway: Endpoint | None = None
+
+    def __str__(self) -> str:
+        return f"{self.user}@{self.host}" + (f":{self.port}" if self.port != 22 else "")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One machine of a cluster, as its provider knows it.
+
+    ``host_keys`` are public host keys, ``type base64`` each; ``private_address`` is the address the other machines
+    of the cluster reach it by; ``created`` and ``deadline`` are seconds since the epoch, deadline None without a lease.
+    """
+
+    name: str
+    id: str
+    role: Role
+    index: int
+    state: MachineState
+    endpoint: Endpoint | None = None
+    private_address: str = ""
+    host_keys: tuple[str, ...] = ()
+    deadline: float | None = None
+    created: float = 0.0
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    """A machine that shall be: ``authorized_keys`` are the SSH public keys that may log in."""
+
+    role: Role
+    index: int
+    authorized_keys: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """``controller`` or ``engine-3``: unique in the cluster, the same on every provider."""
+        return machine_name(self.role, self.index)
+
+
+def machine_name(role: Role, index: int) -> str:
+    """The name of a machine from its role and index."""
+    return "controller" if role == "controller" else f"engine-{index}"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Which cluster: the user's name for it, a random id, who made it (user@computer) and when (epoch seconds)."""
+
+    name: str
+    id: str
+    owner: str
+    created: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the provider has of a cluster; ``cluster`` is None when it has nothing at all."""
+
+    cluster: Cluster | None = None
+    machines: tuple[Machine, ...] = ()
+
+    def by_name(self, name: str) -> Machine | None:
+        """The machine of that name, or None."""
+        return next((machine for machine in self.machines if machine.name == name), None)
+
+    @property
+    def controller(self) -> Machine | None:
+        """The controller's machine, or None."""
+        return next((machine for machine in self.machines if machine.role == "controller"), None)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One result of a preflight: ``level`` error stops the command, warning is shown and passed."""
+
+    level: Literal["error", "warning"]
+    text: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened, for the report: machine or "" for the whole cluster, what, and for how long (s)."""
+
+    what: str
+    machine: str = ""
+    seconds: float | None = None
+
+
+OnEvent = Callable[[Event], None]
+
+
+def silent(event: Event) -> None:
+    """The listener that does not listen."""
+
+
+class Provider(Protocol):
+    """All verbs go by cluster, never by remembered machine ids alone, and may be repeated without harm."""
+
+    name: str
+
+    def check(self, new_machines: int) -> list[Finding]:
+        """Preflight before so many machines are made: everything that would stop it, all at once; changes nothing."""
+
+    def prepare(self, on_event: OnEvent) -> None:
+        """Whatever must be asked or made once before a live display starts: sudo's password, an image."""
+
+    def find(self, cluster: str) -> Found:
+        """What exists of the cluster of that name, from the provider itself and not from our record."""
+
+    def create(self, cluster: Cluster, specs: Sequence[MachineSpec], on_event: OnEvent) -> tuple[Machine, ...]:
+        """Make these machines, tagged in the same act; a machine that exists already is returned as it is.
+
+        Raises ProviderRefused; machines that were made by then are found by ``find``.
+        """
+
+    def destroy(self, cluster: str, machines: Sequence[Machine]) -> None:
+        """Remove these machines; silent about those gone already; an empty sequence means none."""
+
+    def clean(self, cluster: str) -> None:
+        """Remove what the cluster leaves beside machines: networks, groups, keys, volumes, tags."""
+
+    def console(self, machine: Machine) -> str:
+        """The machine's boot console, newest lines last; "" when the provider has none."""
+
+    def clusters(self) -> list[Found]:
+        """Every cluster of ours that this provider holds for this user."""
+
+
+@runtime_checkable
+class Stoppable(Protocol):
+    """A provider that can stop machines keeping their disks, and start them again."""
+
+    def stop(self, cluster: str, machines: Sequence[Machine]) -> None:
+        """Power off in an orderly way; silent about those that are off."""
+
+    def start(self, cluster: str, machines: Sequence[Machine]) -> tuple[Machine, ...]:
+        """Power on; the machines as they are now, addresses included."""
+
+
+@runtime_checkable
+class Authorizing(Protocol):
+    """A provider that can let a new SSH key in without an old one (the record was lost, or this is another computer)."""
+
+    def authorize(self, cluster: str, public_key: str) -> None:
+        """Make every running machine of the cluster accept this public key."""

@@ -1,0 +1,142 @@
+"""Services, and what a service manager must be able to do.
+
+A service manager (service_managers/systemd, later smf) installs, configures and runs services on one host. It knows
+nothing of clusters; whether an engine is of any use is asked of the hub, not here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from .errors import ServiceFailed
+from .remote import Host
+
+
+class ServiceState(StrEnum):
+    """One vocabulary for systemd's states and SMF's."""
+
+    ONLINE = "online"
+    STARTING = "starting"
+    OFFLINE = "offline"
+    DISABLED = "disabled"
+    MAINTENANCE = "maintenance"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service by its plain name, with its instances: ``Service("ipengine", ("1", "2"))``; "" is the only instance."""
+
+    name: str
+    instances: tuple[str, ...] = ("",)
+
+
+CONTROLLER = Service("ipcontroller")
+REPAIR = Service("ipyfleet-repair")
+LEASE = Service("ipyfleet-lease")
+
+
+def engine_service(count: int) -> Service:
+    """The engines 1…count of one machine."""
+    return Service("ipengine", tuple(str(number) for number in range(1, count + 1)))
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at one instance: ``mark`` changes when it was restarted (pid, restart count), ``words`` is the manager's own."""
+
+    state: ServiceState
+    mark: str = ""
+    words: str = ""
+
+
+class ServiceManager(Protocol):
+    """Every verb takes all instances of a service at once and may be repeated without harm."""
+
+    name: str
+
+    def install(self, host: Host, service: Service) -> bool:
+        """Put the service's unit or manifest and its scripts on the host; True when anything changed."""
+
+    def configure(self, host: Host, service: Service, values: Mapping[str, Sequence[str]]) -> bool:
+        """Hand the service its values (no secrets: they travel as files); True when anything changed."""
+
+    def start(self, host: Host, service: Service) -> None:
+        """Enable and start; running instances stay as they are."""
+
+    def stop(self, host: Host, service: Service) -> None:
+        """Stop and disable, letting a running task end within the service's own limit."""
+
+    def restart(self, host: Host, service: Service) -> None:
+        """Stop and start."""
+
+    def clear(self, host: Host, service: Service) -> None:
+        """Take instances out of maintenance."""
+
+    def remove(self, host: Host, service: Service) -> None:
+        """Stop all instances and take away unit or manifest, scripts and values."""
+
+    def state(self, host: Host, service: Service) -> dict[str, Look]:
+        """A look at every instance, by instance."""
+
+    def logs(self, host: Host, service: Service, lines: int = 50) -> str:
+        """The service's own last log lines."""
+
+
+Pause = Callable[[float], None]
+
+
+def wait_for_svc(
+    manager: ServiceManager,
+    host: Host,
+    service: Service,
+    *,
+    timeout: float = 60.0,
+    settle: float = 0.25,
+    beat: Callable[[str], None] = lambda text: None,
+    pause: Pause = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, Look]:
+    """Wait until every instance is ONLINE on two looks with no restart between them; the second look.
+
+    ``timeout`` and ``settle`` (the time between two looks) are seconds; ``beat`` hears what is waited for, once a look.
+    Raises ServiceFailed with the service's last log lines: at once for an instance in maintenance or absent, else
+    when the time is over. ONLINE proves that a process runs, not that it is of use: engines are counted in the hub.
+    """
+    deadline = clock() + timeout
+    before: Mapping[str, Look] = {}
+    while True:
+        now = manager.state(host, service)
+        hopeless = [f"{service.name}@{i}" if i else service.name for i, look in now.items() if look.state in HOPELESS]
+        if hopeless:
+            raise _failed(manager, host, service, now, f"{', '.join(hopeless)} cannot come up by waiting")
+        if all(look.state is ServiceState.ONLINE and before.get(i) == look for i, look in now.items()):
+            return now
+        if clock() >= deadline:
+            raise _failed(manager, host, service, now, f"{service.name} not online after {timeout:.0f} s")
+        beat(_summary(service, now))
+        before = now
+        pause(settle)
+
+
+HOPELESS = (ServiceState.MAINTENANCE, ServiceState.ABSENT)
+
+
+def _summary(service: Service, looks: Mapping[str, Look]) -> str:
+    return ", ".join(f"{service.name}{'@' + i if i else ''} {look.words or look.state}" for i, look in looks.items())
+
+
+def _failed(
+    manager: ServiceManager, host: Host, service: Service, looks: Mapping[str, Look], what: str
+) -> ServiceFailed:
+    return ServiceFailed(
+        f"{what} ({_summary(service, looks)})",
+        machine=host.name,
+        seen=manager.logs(host, service, 15),
+        hint=f"`fab -H {host.address} service-logs --service {service.name}` shows more; "
+        "mend the cause and run the same command again",
+    )
