@@ -174,7 +174,7 @@ class Stoppable(Protocol):
 
 @runtime_checkable
 class Authorizing(Protocol):
-    """A provider that can let a new SSH key in without an old one (the record was lost, or this is another computer)."""
+    """A provider that can let a new SSH key in without an old one: record lost, or another computer."""
 
     def authorize(self, cluster: str, public_key: str) -> None:
         """Make every running machine of the cluster accept this public key."""

@@ -47,7 +47,7 @@ def engine_service(count: int) -> Service:
 
 @dataclass(frozen=True)
 class Look:
-    """One look at one instance: ``mark`` changes when it was restarted (pid, restart count), ``words`` is the manager's own."""
+    """One look at one instance: ``mark`` changes when it was restarted, ``words`` are the manager's own."""
 
     state: ServiceState
     mark: str = ""
