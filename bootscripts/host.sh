@@ -1,0 +1,33 @@
+#!/bin/sh
+# Make a host ready for the services: their user with its home, and the folders that everything else is put into.
+#
+#   host.sh
+#
+# Runs as root, any number of times: in an image build, at a machine's first boot, or by hand. A user "ipyparallel"
+# that the host already has is used when its home is ours; one that is made here is noted in /etc/ipyfleet/user-made,
+# so that forget.sh removes no user of the host's own.
+set -eu
+umask 022
+
+user=ipyparallel
+home=/var/lib/ipyparallel
+note=/etc/ipyfleet/user-made
+
+if [ "$(id -u)" -ne 0 ]; then
+    echo "host.sh: must run as root" >&2
+    exit 1
+fi
+
+mkdir -p /opt/ipyfleet/libexec /etc/ipyfleet
+
+if entry=$(getent passwd "$user"); then
+    if [ "$(printf '%s\n' "$entry" | cut -d: -f6)" != "$home" ]; then
+        echo "host.sh: this host has a user $user of its own, whose home is not $home; rename it or use another host" >&2
+        exit 1
+    fi
+else
+    : >"$note" # before the user: killed in between, a note too many does no harm, a user too many would stay for good
+    useradd --system --user-group --home-dir "$home" --no-create-home --shell /usr/sbin/nologin "$user"
+fi
+
+install -d -m 0750 -o "$user" -g "$(id -gn "$user")" "$home"

@@ -1,0 +1,259 @@
+"""The software that hosts must have: decided by the client, carried to them as wheels, compared and never assumed.
+
+An engine runs code that a client made with its own Python and packages, so hosts get the client's minor version of
+Python and its very versions of packages. Knows nothing of providers and clusters; pip does all fetching, with the
+client's own configuration (proxies, private indexes, certificates).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkstemp
+from typing import TYPE_CHECKING, Any
+
+from .errors import ClusterError, UsageError
+from .machines import Event, OnEvent, silent
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+ALWAYS = ("ipyparallel", "pip")
+PIP_TIMEOUT = 1800.0
+OLDEST_GLIBC = 28
+"""Wheels are taken for glibc 2.28 and older: every distribution in support that has a Python of ours has it."""
+
+
+@dataclass(frozen=True)
+class Software:
+    """What a host must have: ``python`` is a minor version, ``requirements`` are ``name==version`` for every package
+    of the closure, ``platform`` is the hosts' machine as ``uname -m`` says it; ``id`` stands for all three.
+    """
+
+    id: str
+    python: str
+    requirements: tuple[str, ...]
+    platform: str
+
+
+def software(settings: Settings, machine: str = "") -> Software:
+    """The software for hosts of that machine (default: this computer's): the client's own versions.
+
+    A package that the client lacks is resolved by pip to the newest that goes with the client's versions, once; the
+    answer is remembered, so that a cluster grown later gets the same. Raises UsageError for packages that cannot be
+    meant, ClusterError when pip finds none.
+    """
+    machine = machine or {"arm64": "aarch64", "AMD64": "x86_64"}.get(platform.machine(), platform.machine())
+    wanted = tuple(sorted({*ALWAYS, *settings.packages}))
+    note = _cache() / f"pins-{_digest(PYTHON, machine, sys.prefix, *wanted)}.json"
+    known = _read(note)
+    # Reading all metadata takes 80 ms; installing or removing a package changes the folder's time.
+    seen = [[path, os.stat(path).st_mtime_ns] for path in sys.path if path.endswith("-packages")]
+    if known.get("seen") != seen:
+        installed, lacking = _closure(wanted, machine)
+        if (known.get("installed"), known.get("lacking")) != (installed, lacking):
+            known = {"installed": installed, "lacking": lacking, "pins": installed}
+            if lacking:
+                known["pins"] = sorted({*installed, *_resolve(lacking, machine)})
+        _write(note, {**known, "seen": seen})
+    pins = tuple(known["pins"])
+    return Software(_digest(PYTHON, machine, *pins), PYTHON, pins, machine)
+
+
+def wheelhouse(software: Software, on_event: OnEvent = silent) -> Path:
+    """The tar file of that software, in the cache: wheels, requirements.txt and python, as software.sh takes it.
+
+    Made once by the client's pip; two commands at once make one. Raises ClusterError with pip's last lines.
+    """
+    tar = _cache() / f"{software.id}.tar"
+    if not tar.exists():
+        with _alone(tar.with_suffix(".lock")):
+            if not tar.exists():
+                _build(software, tar, on_event)
+    return tar
+
+
+def _build(software: Software, tar: Path, on_event: OnEvent) -> None:
+    import tarfile
+
+    on_event(Event(f"software: fetching {len(software.requirements)} packages"))
+    begun = time.monotonic()
+    with TemporaryDirectory(dir=tar.parent) as folder:
+        wheels = Path(folder) / "wheels"
+        wheels.mkdir()
+        (wheels / "python").write_text(software.python + "\n")
+        (wheels / "requirements.txt").write_text("\n".join(software.requirements) + "\n")
+        _pip(
+            ("download", "--no-deps", "--dest", str(wheels), "--requirement", str(wheels / "requirements.txt")),
+            software.platform,
+        )
+        made = Path(folder) / tar.name
+        with made.open("wb") as file:
+            with tarfile.open(fileobj=file, mode="w") as archive:
+                archive.add(wheels, arcname=".")
+            file.flush()
+            os.fsync(file.fileno())
+        made.replace(tar)
+    on_event(Event(f"software: {tar.stat().st_size / 1e6:.0f} MB of wheels", seconds=time.monotonic() - begun))
+
+
+def _closure(wanted: Sequence[str], machine: str) -> tuple[list[str], list[str]]:
+    """Every package that the wanted ones need on a host: pins of those the client has, requirements of the others."""
+    from importlib import metadata
+
+    from packaging.utils import canonicalize_name
+
+    pins: dict[str, str] = {}
+    lacking: set[str] = set()
+    todo = [_wanted(text) for text in wanted]
+    seen: set[str] = set()
+    while todo:
+        requirement = todo.pop()
+        if str(requirement) in seen:
+            continue
+        seen.add(str(requirement))
+        name = canonicalize_name(requirement.name)
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            lacking.add(str(requirement))
+        else:
+            pins[name] = f"{name}=={distribution.version}"
+            todo += _needs(distribution.requires or (), requirement.extras, machine)
+    return sorted(pins.values()), sorted(lacking)
+
+
+def _wanted(text: str) -> Requirement:
+    """A package as the user names it, checked against the version that the client has."""
+    from importlib import metadata
+
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement as error:
+        raise UsageError(f"packages: {text!r} is no package name: {error}", hint="name it as pip does") from None
+    if requirement.url:
+        raise UsageError(
+            f"packages: {text!r} is an address; hosts get packages by name and version",
+            hint="put the wheel where your pip finds it (`pip config set global.find-links FOLDER`) and give its name",
+        )
+    try:
+        version = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return requirement
+    if not requirement.specifier.contains(version, prereleases=True):
+        raise UsageError(
+            f"packages: {text!r} is asked for, but this computer has {requirement.name} {version}",
+            hint=f"hosts get this computer's versions: pip install '{text}' here first, or change `packages`",
+        )
+    return requirement
+
+
+def _needs(requires: Sequence[str], extras: set[str], machine: str) -> Iterator[Requirement]:
+    """Those of a package's requirements that hold on a host, whatever this computer is; their conditions taken off."""
+    from packaging.requirements import Requirement
+
+    host = {
+        "implementation_name": "cpython",
+        "os_name": "posix",
+        "platform_machine": machine,
+        "platform_python_implementation": "CPython",
+        "platform_system": "Linux",
+        "python_full_version": f"{PYTHON}.0",
+        "python_version": PYTHON,
+        "sys_platform": "linux",
+    }
+    for text in requires:
+        requirement = Requirement(text)
+        marker, requirement.marker = requirement.marker, None
+        if marker is None or any(marker.evaluate({**host, "extra": extra}) for extra in extras or {""}):
+            yield requirement
+
+
+def _resolve(lacking: Sequence[str], machine: str) -> Iterator[str]:
+    """Pins of packages that the client has not, and of all that they need, none against the client's versions."""
+    from importlib import metadata
+
+    with TemporaryDirectory() as folder:
+        here = Path(folder) / "constraints.txt"
+        here.write_text("".join(f"{found.name}=={found.version}\n" for found in metadata.distributions()))
+        report = Path(folder) / "report.json"
+        words = ("install", "--dry-run", "--ignore-installed", "--target", folder, "--report", str(report))
+        _pip((*words, "--constraint", str(here), *lacking), machine)
+        for package in json.loads(report.read_text())["install"]:
+            yield f"{_canonical(package['metadata']['name'])}=={package['metadata']['version']}"
+
+
+def _canonical(name: str) -> str:
+    from packaging.utils import canonicalize_name
+
+    return canonicalize_name(name)
+
+
+def _pip(words: Sequence[str], machine: str) -> None:
+    """Let the client's own pip work for hosts of that machine."""
+    glibc = [f"manylinux_2_{minor}_{machine}" for minor in range(OLDEST_GLIBC, 4, -1)]
+    older = [f"{name}_{machine}" for name in ("manylinux2014", "manylinux2010", "manylinux1", "linux")]
+    target = [word for tag in (*glibc, *older) for word in ("--platform", tag)]
+    command, *rest = words
+    what = [sys.executable, "-m", "pip", command, "-qq", "--no-input", "--disable-pip-version-check"]
+    what += ["--only-binary=:all:", "--implementation", "cp", "--python-version", PYTHON, *target, *rest]
+    try:
+        done = subprocess.run(what, capture_output=True, text=True, timeout=PIP_TIMEOUT, check=False)
+    except subprocess.TimeoutExpired:
+        raise ClusterError(f"pip {command} has not ended in {PIP_TIMEOUT:.0f} s", hint="is the network up?") from None
+    if done.returncode:
+        raise ClusterError(
+            f"pip {command} found no wheels for hosts (Linux {machine}, Python {PYTHON})",
+            seen=done.stderr or done.stdout,
+            hint="a name not found: correct `packages`; no wheel of it for that platform: build one with `pip wheel` "
+            "into a folder that your pip's find-links names; no network: mend pip's proxy or index settings",
+        )
+
+
+def _cache() -> Path:
+    from platformdirs import user_cache_path
+
+    folder = user_cache_path("ipyfleet") / "wheelhouse"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _digest(*words: str) -> str:
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    descriptor, name = mkstemp(dir=path.parent)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        json.dump(value, file)
+    Path(name).replace(path)
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    import fcntl
+
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
