@@ -19,18 +19,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkstemp
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .errors import ClusterError, UsageError
+from .boot import script
+from .errors import ClusterError
 from .machines import Event, OnEvent, silent
+from .remote import Host
 from .settings import Settings
 
-if TYPE_CHECKING:
-    from packaging.requirements import Requirement
-
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+ENVIRONMENT = "/opt/ipyfleet/env"
 ALWAYS = ("ipyparallel", "pip")
 PIP_TIMEOUT = 1800.0
+INSTALL_TIMEOUT = 900.0
 OLDEST_GLIBC = 28
 """Wheels are taken for glibc 2.28 and older: every distribution in support that has a Python of ours has it."""
 
@@ -59,16 +60,20 @@ def software(settings: Settings, machine: str = "") -> Software:
     note = _cache() / f"pins-{_digest(PYTHON, machine, sys.prefix, *wanted)}.json"
     known = _read(note)
     # Reading all metadata takes 80 ms; installing or removing a package changes the folder's time.
-    seen = [[path, os.stat(path).st_mtime_ns] for path in sys.path if path.endswith("-packages")]
+    seen = [
+        [path, os.stat(path).st_mtime_ns] for path in sys.path if path.endswith("-packages") and os.path.isdir(path)
+    ]
     if known.get("seen") != seen:
-        installed, lacking = _closure(wanted, machine)
+        from . import pins
+
+        installed, lacking = pins.pins(wanted, PYTHON, machine)
         if (known.get("installed"), known.get("lacking")) != (installed, lacking):
             known = {"installed": installed, "lacking": lacking, "pins": installed}
             if lacking:
                 known["pins"] = sorted({*installed, *_resolve(lacking, machine)})
         _write(note, {**known, "seen": seen})
-    pins = tuple(known["pins"])
-    return Software(_digest(PYTHON, machine, *pins), PYTHON, pins, machine)
+    requirements = tuple(known["pins"])
+    return Software(_digest(PYTHON, machine, *requirements), PYTHON, requirements, machine)
 
 
 def wheelhouse(software: Software, on_event: OnEvent = silent) -> Path:
@@ -82,6 +87,22 @@ def wheelhouse(software: Software, on_event: OnEvent = silent) -> Path:
             if not tar.exists():
                 _build(software, tar, on_event)
     return tar
+
+
+def install(host: Host, software: Software, on_event: OnEvent = silent) -> bool:
+    """Make the host ready and put the software on it; False when it had this very software and nothing was done.
+
+    Raises RemoteError with the script's last lines, for example when the host has another Python.
+    """
+    there = host.read(f"{ENVIRONMENT}/ipyfleet-software-id")
+    if there is not None and there.decode().strip() == software.id:
+        return False
+    tar = wheelhouse(software, on_event)
+    begun = time.monotonic()
+    host.script(script("host.sh"), sudo=True)
+    host.script(script("software.sh"), "-", software.id, sudo=True, timeout=INSTALL_TIMEOUT, stdin=tar.read_bytes())
+    on_event(Event("software installed", machine=host.name, seconds=time.monotonic() - begun))
+    return True
 
 
 def _build(software: Software, tar: Path, on_event: OnEvent) -> None:
@@ -108,98 +129,18 @@ def _build(software: Software, tar: Path, on_event: OnEvent) -> None:
     on_event(Event(f"software: {tar.stat().st_size / 1e6:.0f} MB of wheels", seconds=time.monotonic() - begun))
 
 
-def _closure(wanted: Sequence[str], machine: str) -> tuple[list[str], list[str]]:
-    """Every package that the wanted ones need on a host: pins of those the client has, requirements of the others."""
-    from importlib import metadata
-
-    from packaging.utils import canonicalize_name
-
-    pins: dict[str, str] = {}
-    lacking: set[str] = set()
-    todo = [_wanted(text) for text in wanted]
-    seen: set[str] = set()
-    while todo:
-        requirement = todo.pop()
-        if str(requirement) in seen:
-            continue
-        seen.add(str(requirement))
-        name = canonicalize_name(requirement.name)
-        try:
-            distribution = metadata.distribution(name)
-        except metadata.PackageNotFoundError:
-            lacking.add(str(requirement))
-        else:
-            pins[name] = f"{name}=={distribution.version}"
-            todo += _needs(distribution.requires or (), requirement.extras, machine)
-    return sorted(pins.values()), sorted(lacking)
-
-
-def _wanted(text: str) -> Requirement:
-    """A package as the user names it, checked against the version that the client has."""
-    from importlib import metadata
-
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    try:
-        requirement = Requirement(text)
-    except InvalidRequirement as error:
-        raise UsageError(f"packages: {text!r} is no package name: {error}", hint="name it as pip does") from None
-    if requirement.url:
-        raise UsageError(
-            f"packages: {text!r} is an address; hosts get packages by name and version",
-            hint="put the wheel where your pip finds it (`pip config set global.find-links FOLDER`) and give its name",
-        )
-    try:
-        version = metadata.version(requirement.name)
-    except metadata.PackageNotFoundError:
-        return requirement
-    if not requirement.specifier.contains(version, prereleases=True):
-        raise UsageError(
-            f"packages: {text!r} is asked for, but this computer has {requirement.name} {version}",
-            hint=f"hosts get this computer's versions: pip install '{text}' here first, or change `packages`",
-        )
-    return requirement
-
-
-def _needs(requires: Sequence[str], extras: set[str], machine: str) -> Iterator[Requirement]:
-    """Those of a package's requirements that hold on a host, whatever this computer is; their conditions taken off."""
-    from packaging.requirements import Requirement
-
-    host = {
-        "implementation_name": "cpython",
-        "os_name": "posix",
-        "platform_machine": machine,
-        "platform_python_implementation": "CPython",
-        "platform_system": "Linux",
-        "python_full_version": f"{PYTHON}.0",
-        "python_version": PYTHON,
-        "sys_platform": "linux",
-    }
-    for text in requires:
-        requirement = Requirement(text)
-        marker, requirement.marker = requirement.marker, None
-        if marker is None or any(marker.evaluate({**host, "extra": extra}) for extra in extras or {""}):
-            yield requirement
-
-
 def _resolve(lacking: Sequence[str], machine: str) -> Iterator[str]:
     """Pins of packages that the client has not, and of all that they need, none against the client's versions."""
-    from importlib import metadata
+    from . import pins
 
     with TemporaryDirectory() as folder:
         here = Path(folder) / "constraints.txt"
-        here.write_text("".join(f"{found.name}=={found.version}\n" for found in metadata.distributions()))
+        here.write_text("\n".join(pins.installed()))
         report = Path(folder) / "report.json"
         words = ("install", "--dry-run", "--ignore-installed", "--target", folder, "--report", str(report))
         _pip((*words, "--constraint", str(here), *lacking), machine)
         for package in json.loads(report.read_text())["install"]:
-            yield f"{_canonical(package['metadata']['name'])}=={package['metadata']['version']}"
-
-
-def _canonical(name: str) -> str:
-    from packaging.utils import canonicalize_name
-
-    return canonicalize_name(name)
+            yield pins.pin(package["metadata"]["name"], package["metadata"]["version"])
 
 
 def _pip(words: Sequence[str], machine: str) -> None:
