@@ -1,0 +1,85 @@
+"""The client file on this computer: where ipyparallel looks for it, written and removed only when it is ours.
+
+``ipp.Client(cluster_id="NAME")`` reads ``profile_default/security/ipcontroller-NAME-client.json`` in IPython's folder. Ours
+carries a mark with the cluster's id, which ipyparallel passes over; a file without it belongs to somebody else's controller.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from .connection import Connection, local_info
+from .errors import UsageError
+from .machines import Cluster
+
+MARK = "ipyfleet"
+
+
+def client_file_path(name: str) -> Path:
+    """Where ``ipp.Client(cluster_id=name)`` looks, here and now: IPYTHONDIR or ``~/.ipython``."""
+    folder = os.environ.get("IPYTHONDIR") or "~/.ipython"
+    return Path(folder).expanduser() / "profile_default" / "security" / f"ipcontroller-{name}-client.json"
+
+
+def install_client_file(cluster: Cluster, connection: Connection, ports: Sequence[int]) -> Path:
+    """Write the clients' document through a tunnel on these loopback ports (in the order of FORWARDED); its path.
+
+    Mode 0600, replaced atomically, left alone when it is right already. Raises UsageError when the file there is not
+    of this cluster.
+    """
+    path = client_file_path(cluster.name)
+    _refuse_foreign(path, cluster)
+    data = json.dumps(local_info(connection, ports) | {MARK: cluster.id}, indent=2).encode() + b"\n"
+    if path.exists() and path.read_bytes() == data and path.stat().st_mode & 0o777 == 0o600:
+        return path
+    _make_private(path.parent)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600 from the first byte on
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def remove_client_file(cluster: Cluster) -> bool:
+    """Remove the client file if it is of this cluster; whether there was one."""
+    path = client_file_path(cluster.name)
+    if _owner(path) != cluster.id:
+        return False
+    path.unlink(missing_ok=True)
+    return True
+
+
+def _refuse_foreign(path: Path, cluster: Cluster) -> None:
+    if not path.exists():
+        return
+    owner = _owner(path)
+    if owner == cluster.id:
+        return
+    whose = "another controller" if owner is None else f"the ipyfleet cluster with the id {owner}"
+    raise UsageError(
+        f"{path} is of {whose}, it is not overwritten",
+        hint=f"`rm {path}` if that one is gone, or give this cluster another name with --cluster",
+    )
+
+
+def _owner(path: Path) -> str | None:
+    """The id of the cluster that the file is of; None for no file and for one that is not ours."""
+    try:
+        mark = json.loads(path.read_bytes()).get(MARK)
+    except (OSError, ValueError, AttributeError):
+        return None
+    return mark if isinstance(mark, str) else None
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder and the missing ones above it, each for its owner only; those that are there stay as they are."""
+    for missing in reversed([folder, *folder.parents]):
+        missing.mkdir(mode=0o700, exist_ok=True)
