@@ -21,17 +21,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, mkstemp
 from typing import Any
 
-from .boot import script
 from .errors import ClusterError
 from .machines import Event, OnEvent, silent
-from .remote import Host
 from .settings import Settings
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-ENVIRONMENT = "/opt/ipyfleet/env"
 ALWAYS = ("ipyparallel", "pip")
 PIP_TIMEOUT = 1800.0
-INSTALL_TIMEOUT = 900.0
 OLDEST_GLIBC = 28
 """Wheels are taken for glibc 2.28 and older: every distribution in support that has a Python of ours has it."""
 
@@ -87,22 +83,6 @@ def wheelhouse(software: Software, on_event: OnEvent = silent) -> Path:
             if not tar.exists():
                 _build(software, tar, on_event)
     return tar
-
-
-def install(host: Host, software: Software, on_event: OnEvent = silent) -> bool:
-    """Make the host ready and put the software on it; False when it had this very software and nothing was done.
-
-    Raises RemoteError with the script's last lines, for example when the host has another Python.
-    """
-    there = host.read(f"{ENVIRONMENT}/ipyfleet-software-id")
-    if there is not None and there.decode().strip() == software.id:
-        return False
-    tar = wheelhouse(software, on_event)
-    begun = time.monotonic()
-    host.script(script("host.sh"), sudo=True)
-    host.script(script("software.sh"), "-", software.id, sudo=True, timeout=INSTALL_TIMEOUT, stdin=tar.read_bytes())
-    on_event(Event("software installed", machine=host.name, seconds=time.monotonic() - begun))
-    return True
 
 
 def _build(software: Software, tar: Path, on_event: OnEvent) -> None:
