@@ -1,35 +1,186 @@
-"""Settings: the only reader of configuration, from files, environment and command line to one frozen value."""
+"""Settings: the only reader of configuration, from files, environment and command line to one frozen value.
+
+Weakest first: invoke.yaml, the user's file, the chosen template, IPYFLEET_… variables, options of the command.
+Everything that is wrong is said at once, before anything is made. Knows nothing of providers and machines.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from . import kinds, layers, owned
+from .errors import UsageError
+
+T = TypeVar("T")
+PROJECT_FILE = Path(__file__).resolve().parent.parent / "invoke.yaml"
+PROVIDERS = ("local", "static")
+NAME = r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?"
+NAME_WANTED = "a name of at most 31 lower-case letters, digits and hyphens that starts with a letter, like lab-2"
+
+
+def _setting(default: T, kind: Callable[[object], T]) -> T:
+    return field(default=default, metadata={"kind": kind})
 
 
 @dataclass(frozen=True)
 class Settings:
     """Everything a user can decide, checked. Times are seconds. invoke.yaml describes each field."""
 
-    cluster: str = "ipython"
-    template: str = "local"
-    provider: str = "local"
-    engines: int = 4
-    engines_per_machine: int = 0
-    min_engines: int = 0
-    hosts: tuple[str, ...] = ()
-    controller_host: str = ""
-    encryption: str = "curve"
-    patience: float = 20.0
-    heartbeat: float = 0.1
-    lease: float = 0.0
-    packages: tuple[str, ...] = ("numpy",)
-    packer: str = "json"
-    controller_options: tuple[str, ...] = ()
-    engine_options: tuple[str, ...] = ()
-    engine_env: tuple[tuple[str, str], ...] = ()
-    ssh_keys: tuple[str, ...] = ()
-    first_port: int = 10101
-    stop_timeout: float = 120.0
-    boot_timeout: float = 120.0
-    start_timeout: float = 120.0
-    release: str = ""
-    subnets: str = "10.203.0.0/16"
+    cluster: str = _setting("ipython", kinds.text(NAME, NAME_WANTED))
+    template: str = _setting("local", kinds.text(r"\S+", "the name of a template"))
+    provider: str = _setting("local", kinds.choice(*PROVIDERS))
+    engines: int = _setting(4, kinds.whole(1, 10_000))
+    engines_per_machine: int = _setting(0, kinds.whole(0, 1024))
+    min_engines: int = _setting(0, kinds.whole(0, 10_000))
+    hosts: tuple[str, ...] = _setting((), kinds.listing(kinds.host))
+    controller_host: str = _setting("", kinds.maybe(kinds.host))
+    encryption: str = _setting("curve", kinds.choice("curve", "hmac"))
+    patience: float = _setting(20.0, kinds.duration("1s", "10m"))
+    heartbeat: float = _setting(0.1, kinds.duration("10ms", "10s"))
+    lease: float = _setting(0.0, kinds.duration("1m", "365d", off=True))
+    packages: tuple[str, ...] = _setting(("numpy",), kinds.listing(kinds.requirement))
+    packer: str = _setting("json", kinds.choice("json", "pickle"))
+    controller_options: tuple[str, ...] = _setting((), kinds.listing(owned.option))
+    engine_options: tuple[str, ...] = _setting((), kinds.listing(owned.option))
+    engine_env: tuple[tuple[str, str], ...] = _setting((), kinds.environment(owned.variable))
+    ssh_keys: tuple[str, ...] = _setting((), kinds.listing(kinds.public_key))
+    first_port: int = _setting(10101, kinds.whole(1024, 65535 - 17))
+    stop_timeout: float = _setting(120.0, kinds.duration("1s", "1d"))
+    boot_timeout: float = _setting(120.0, kinds.duration("1s", "1d"))
+    start_timeout: float = _setting(120.0, kinds.duration("1s", "1d"))
+    release: str = _setting("", kinds.text(r"([a-z][a-z0-9.-]*)?", "the code name of a release, like bookworm"))
+    subnets: str = _setting("10.203.0.0/16", kinds.private_network)
+
+
+KINDS: dict[str, Callable[[object], Any]] = {item.name: item.metadata["kind"] for item in fields(Settings)}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The settings, and for each key where its value came from, as a person finds it."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def load(
+    overrides: Mapping[str, str] | None = None,
+    *,
+    runtime_file: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+    project_file: Path = PROJECT_FILE,
+) -> Settings:
+    """The settings that hold for this command.
+
+    ``overrides`` are options of the command by key, "" for those not given; ``runtime_file`` is Invoke's `-f FILE`.
+    Raises UsageError with all complaints at once, each with the key, the value, where it stands and what would do.
+    """
+    return resolve(overrides, runtime_file=runtime_file, environ=environ, project_file=project_file).settings
+
+
+def resolve(
+    overrides: Mapping[str, str] | None = None,
+    *,
+    runtime_file: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+    project_file: Path = PROJECT_FILE,
+) -> Resolved:
+    """Like ``load``, with the origin of each value."""
+    complaints: list[str] = []
+    shipped = layers.project_file(project_file)
+    path = layers.users_path(runtime_file or "", environ)
+    users = layers.users_file(path) if path else layers.File()
+    variables = layers.variables(environ, KINDS, complaints)
+    options = layers.options(overrides or {})
+    templates = layers.merge_templates(shipped, users)
+    tops = (shipped.top, users.top, variables, options)
+    for layer in tops:
+        complaints += _misfits(layer, KINDS)
+    for template in templates.values():
+        complaints += _misfits(template, [name for name in (*KINDS, "extends") if name != "template"])
+    chosen = {**shipped.top, **users.top, **variables, **options}["template"]
+    complaints += _chain_complaints(chosen, templates)
+    if complaints:
+        raise refusal(complaints)
+    given = {**shipped.top, **users.top}
+    for name in layers.chain(str(chosen.value), templates):
+        given |= {key: item for key, item in templates[name].items() if key != "extends"}
+    given |= {**variables, **options}
+    settings = Settings(**{key: KINDS[key](item.value) for key, item in given.items()})
+    origins = {key: item.where for key, item in given.items()}
+    contradictions = _contradictions(settings, origins)
+    wanted = users.top.get("provider")
+    if wanted and wanted.value != settings.provider and not {"provider", "template"} & {*variables, *options}:
+        contradictions.append(
+            f"{wanted.where}: provider {wanted.value} has no effect, since the template {settings.template} says "
+            f"{settings.provider}: choose a template there, like `template: {wanted.value}`"
+        )
+    if contradictions:
+        raise refusal(contradictions)
+    return Resolved(settings, origins)
+
+
+def refusal(complaints: list[str]) -> UsageError:
+    """All complaints as one error, each on a line of its own."""
+    what = "a setting" if len(complaints) == 1 else f"{len(complaints)} settings"
+    lines = "".join(f"\n  {complaint}" for complaint in complaints)
+    return UsageError(
+        f"{what} cannot be used, nothing was changed:{lines}", hint=f"{PROJECT_FILE} describes every setting"
+    )
+
+
+def _misfits(layer: layers.Layer, names: Collection[str]) -> list[str]:
+    complaints = []
+    for key, item in layer.items():
+        if key not in names:
+            spelled = key.replace("_", "-") if item.where.startswith("--") else key
+            complaints.append(f"{item.where}: no such setting: {spelled}{kinds.nearest(key, names)}")
+        elif key in KINDS:
+            try:
+                KINDS[key](item.value)
+            except ValueError as misfit:
+                shown = f", not {item.value!r}" if str(misfit).startswith("must") else ""
+                complaints.append(f"{item.where}: {key} {misfit}{shown}")
+    return complaints
+
+
+def _chain_complaints(chosen: layers.Given, templates: Mapping[str, layers.Layer]) -> list[str]:
+    complaints: dict[str, None] = {}  # by text: a broken link shows in every chain that it is part of
+    if str(chosen.value) not in templates:
+        complaints[f"{chosen.where}: {_no_chain(str(chosen.value), templates)}"] = None
+    for name in templates:
+        if said := _no_chain(name, templates):
+            complaints[said] = None
+    return list(complaints)
+
+
+def _no_chain(name: str, templates: Mapping[str, layers.Layer]) -> str:
+    try:
+        layers.chain(name, templates)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _contradictions(settings: Settings, origins: Mapping[str, str]) -> list[str]:
+    complaints = []
+    if settings.min_engines > settings.engines:
+        complaints.append(
+            f"{origins['min_engines']}: min_engines {settings.min_engines} is more than "
+            f"engines {settings.engines} ({origins['engines']})"
+        )
+    if settings.patience < 20 * settings.heartbeat:
+        complaints.append(
+            f"{origins['patience']}: patience {settings.patience:g}s is less than 20 heartbeats of "
+            f"{settings.heartbeat:g}s ({origins['heartbeat']}): give more patience or a shorter heartbeat"
+        )
+    if settings.provider == "static" and not settings.hosts:
+        complaints.append(
+            f"{origins['provider']}: the provider static needs hosts: in a file `hosts: [user@one, user@two]`, "
+            "or `--hosts user@one,user@two`"
+        )
+    return complaints
