@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from .errors import ServiceFailed
 from .remote import Host
@@ -55,7 +55,10 @@ class Look:
 
 
 class ServiceManager(Protocol):
-    """Every verb takes all instances of a service at once and may be repeated without harm."""
+    """Every verb takes all instances of a service at once and may be repeated without harm.
+
+    Each module says in its docstring which values ``configure`` takes.
+    """
 
     name: str
 
@@ -66,13 +69,13 @@ class ServiceManager(Protocol):
         """Hand the service its values (no secrets: they travel as files); True when anything changed."""
 
     def start(self, host: Host, service: Service) -> None:
-        """Enable and start; running instances stay as they are."""
+        """Enable and start, not waiting until it runs; running instances stay as they are."""
 
     def stop(self, host: Host, service: Service) -> None:
         """Stop and disable, letting a running task end within the service's own limit."""
 
     def restart(self, host: Host, service: Service) -> None:
-        """Stop and start."""
+        """Enable, stop and start, not waiting until it runs."""
 
     def clear(self, host: Host, service: Service) -> None:
         """Take instances out of maintenance."""
@@ -86,6 +89,25 @@ class ServiceManager(Protocol):
     def logs(self, host: Host, service: Service, lines: int = 50) -> str:
         """The service's own last log lines."""
 
+
+@runtime_checkable
+class Leasing(Protocol):
+    """A service manager that knows when the lease of its host ends."""
+
+    def lease_left(self, host: Host) -> float | None:
+        """Seconds until the lease of this host ends; None without a lease."""
+
+
+def forget_spacing(host: Host) -> None:
+    """Let the host's controller start without waiting: to be called when the cluster's engines have been stopped.
+
+    Any other start waits until engines of the controller before must have left.
+    """
+    host.run("/opt/ipyfleet/libexec/controller-spacing", "forget", sudo=True)
+
+
+HOPELESS = (ServiceState.MAINTENANCE, ServiceState.ABSENT)
+LOOPING = 3  # restarts seen while waiting
 
 Pause = Callable[[float], None]
 
@@ -104,16 +126,23 @@ def wait_for_svc(
     """Wait until every instance is ONLINE on two looks with no restart between them; the second look.
 
     ``timeout`` and ``settle`` (the time between two looks) are seconds; ``beat`` hears what is waited for, once a look.
-    Raises ServiceFailed with the service's last log lines: at once for an instance in maintenance or absent, else
+    Raises ServiceFailed with the service's last log lines: at once for an instance in maintenance or absent, after
+    three restarts for one that keeps ending (its manager starts it again and again, so no single look shows it), else
     when the time is over. ONLINE proves that a process runs, not that it is of use: engines are counted in the hub.
     """
     deadline = clock() + timeout
     before: Mapping[str, Look] = {}
+    marks: dict[str, set[str]] = {instance: set() for instance in service.instances}
     while True:
         now = manager.state(host, service)
-        hopeless = [f"{service.name}@{i}" if i else service.name for i, look in now.items() if look.state in HOPELESS]
+        hopeless = [_name(service, i) for i, look in now.items() if look.state in HOPELESS]
         if hopeless:
             raise _failed(manager, host, service, now, f"{', '.join(hopeless)} cannot come up by waiting")
+        for instance, look in now.items():
+            marks[instance] |= {look.mark} - {""}
+        looping = [_name(service, i) for i, seen in marks.items() if len(seen) > LOOPING]
+        if looping:
+            raise _failed(manager, host, service, now, f"{', '.join(looping)} ends each time soon after its start")
         if all(look.state is ServiceState.ONLINE and before.get(i) == look for i, look in now.items()):
             return now
         if clock() >= deadline:
@@ -123,11 +152,12 @@ def wait_for_svc(
         pause(settle)
 
 
-HOPELESS = (ServiceState.MAINTENANCE, ServiceState.ABSENT)
+def _name(service: Service, instance: str) -> str:
+    return f"{service.name}@{instance}" if instance else service.name
 
 
 def _summary(service: Service, looks: Mapping[str, Look]) -> str:
-    return ", ".join(f"{service.name}{'@' + i if i else ''} {look.words or look.state}" for i, look in looks.items())
+    return ", ".join(f"{_name(service, i)} {look.words or look.state}" for i, look in looks.items())
 
 
 def _failed(

@@ -1,0 +1,35 @@
+#!/bin/sh
+# Restart this machine's engines that the hub does not know; in two steps, so that only the second one is root
+# (systemd only).
+#
+#   engine-repair ask       as the service user: ask the hub, note the numbers of the unknown
+#   engine-repair restart   as root: restart those that run
+set -eu
+
+note=/run/ipyfleet/unknown-engines
+grace=10 # s since its start in which an engine may be unknown
+pause=3  # s between the two questions that both must find it unknown
+
+case ${1-} in
+ask)
+    : >"$note"
+    set -- /run/ipyfleet/ipengine@*.ident
+    [ -e "$1" ] || exit 0 # no engine runs here
+    exec /opt/ipyfleet/env/bin/python -I /opt/ipyfleet/libexec/unknown-engines.py \
+        /etc/ipyfleet/engine.json /run/ipyfleet "$grace" "$pause" >"$note"
+    ;;
+restart)
+    # User code runs as the user who wrote the note: only numbers are believed.
+    while read -r number; do
+        case $number in
+        '' | *[!0-9]*) continue ;;
+        esac
+        echo "engine $number runs, but the hub does not know it: restarting"
+        systemctl try-restart --no-block "ipengine@$number.service"
+    done <"$note"
+    ;;
+*)
+    echo "usage: engine-repair ask|restart" >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,235 @@
+"""systemd: our units put on a host, given their values, started, looked at; one round trip a verb for all instances.
+
+Knows nothing of clusters, machines or the hub, and no secret passes through it. The values ``configure`` takes, each a
+list of lines (single ones hold one line):
+
+* ``ipcontroller``: ``spacing``, single, whole seconds from a controller's end to its next start; ``options``, each one
+  word of ipcontroller's command line.
+* ``ipengine``: ``machine``, single, the first part of its engines' idents; ``heartbeat_misses``, single;
+  ``stop_timeout``, single, seconds a running task may take at a stop; ``options``, each one word of ipengine's command
+  line; ``environment``, each ``NAME=value``.
+* ``ipyfleet-lease``: ``seconds``, single, from each boot to the end; ``action``, single, ``poweroff`` or ``stop``
+  (our services only).
+* ``ipyfleet-repair``: none. It comes and goes with ``ipengine``: installed, started and removed with it.
+
+They take effect at the next ``start`` or ``restart`` of the service. ``state`` of a service with a timer is the
+timer's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UsageError
+from ..remote import File, Host
+from ..services import LEASE, Look, Service, ServiceState
+
+ROOT = Path(__file__).resolve().parents[2]
+UNITS_SH = ROOT / "systemd" / "units.sh"
+UNIT_FOLDER = "/etc/systemd/system"
+SCRIPT_FOLDER = "/opt/ipyfleet/libexec"
+VALUE_FOLDER = "/etc/ipyfleet"
+MARGIN = 60.0  # s that a stop may take beside the units' own limit
+DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What belongs to a service: ``unit`` is what is started and looked at, ``{}`` its instance.
+
+    ``files`` are all its units, ``scripts`` what they run. ``dropin`` gives, for the value that systemd itself must
+    know, the unit that it goes into and the text.
+    """
+
+    unit: str
+    files: tuple[str, ...]
+    scripts: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    dropin: tuple[str, str, str] | None = None
+
+
+REPAIR_FILES = ("ipyfleet-repair.service", "ipyfleet-repair.timer")
+REPAIR_SCRIPTS = ("engine-repair.sh", "unknown-engines.py")
+KINDS = {
+    "ipcontroller": Kind(
+        "ipcontroller.service",
+        ("ipcontroller.service",),
+        ("controller-start.sh", "controller-spacing.sh"),
+        ("spacing", "options"),
+    ),
+    "ipengine": Kind(
+        "ipengine@{}.service",
+        ("ipengine@.service", *REPAIR_FILES),
+        ("engine-start.sh", "engine-stopped.sh", *REPAIR_SCRIPTS),
+        ("machine", "heartbeat_misses", "options", "environment"),
+        ("stop_timeout", "ipengine@.service", "[Service]\nTimeoutStopSec={}\n"),
+    ),
+    "ipyfleet-repair": Kind("ipyfleet-repair.timer", REPAIR_FILES, REPAIR_SCRIPTS),
+    "ipyfleet-lease": Kind(
+        "ipyfleet-lease.timer",
+        ("ipyfleet-lease.service", "ipyfleet-lease.timer"),
+        ("lease-end.sh",),
+        ("action",),
+        ("seconds", "ipyfleet-lease.timer", "[Timer]\nOnActiveSec=\nOnActiveSec={}\n"),
+    ),
+}
+PROPERTIES = ("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NRestarts", "InvocationID")
+SPAN_UNITS = {"y": 365.25 * DAY, "month": 30.44 * DAY, "w": 7 * DAY, "d": DAY, "h": 3600.0, "min": 60.0, "s": 1.0}
+SPAN_UNITS |= {"ms": 1e-3, "us": 1e-6}
+
+
+class Systemd:
+    """The ServiceManager of hosts whose first process is systemd (249 or newer)."""
+
+    name = "systemd"
+
+    def install(self, host: Host, service: Service) -> bool:
+        """Put units and scripts on the host; True when anything changed."""
+        kind = KINDS[service.name]
+        units = [File(f"{UNIT_FOLDER}/{name}", (ROOT / "systemd" / name).read_bytes()) for name in kind.files]
+        scripts = [File(_script_path(n), (ROOT / "bootscripts" / n).read_bytes(), 0o755) for n in kind.scripts]
+        return bool(host.place([*units, *scripts]))
+
+    def configure(self, host: Host, service: Service, values: Mapping[str, Sequence[str]]) -> bool:
+        """Hand the service its values; True when anything changed. Raises UsageError for what no line can hold."""
+        return bool(host.place(value_files(service, values)))
+
+    def start(self, host: Host, service: Service) -> None:
+        """Enable and start, not waiting; running instances stay as they are."""
+        host.script(UNITS_SH, "start", " ".join(KINDS[service.name].files[1:]), *units(service), sudo=True)
+
+    def stop(self, host: Host, service: Service) -> None:
+        """Stop and disable, waiting as long as the units' own limit lets a running task go on."""
+        names = units(service)
+        host.script(UNITS_SH, "stop", *names, sudo=True, timeout=self._stop_limit(host, names))
+
+    @staticmethod
+    def _stop_limit(host: Host, names: Sequence[str]) -> float:
+        shown = host.run("systemctl", "show", "--property=TimeoutStopUSec", *names).stdout
+        limits = [seconds(line.partition("=")[2]) for line in shown.splitlines() if line]
+        return max((DAY if limit is None else limit for limit in limits), default=0.0) + MARGIN
+
+    def restart(self, host: Host, service: Service) -> None:
+        """Enable, stop and start, not waiting."""
+        host.script(UNITS_SH, "restart", " ".join(KINDS[service.name].files[1:]), *units(service), sudo=True)
+
+    def clear(self, host: Host, service: Service) -> None:
+        """Take instances out of the failed state."""
+        host.run("systemctl", "reset-failed", *units(service), sudo=True)
+
+    def remove(self, host: Host, service: Service) -> None:
+        """Stop every instance there is, not only those named, and take away units, drop-ins, scripts and values."""
+        kind = KINDS[service.name]
+        paths = [f"{UNIT_FOLDER}/{name}" for name in kind.files] + [_script_path(name) for name in kind.scripts]
+        paths += [f"{UNIT_FOLDER}/{kind.dropin[1]}.d"] if kind.dropin else []
+        paths += [f"{VALUE_FOLDER}/{service.name}.values"]
+        # Disabling a template disables its instances; stopping goes by pattern.
+        globs = [name.replace("@", "@*") for name in kind.files]
+        host.script(
+            UNITS_SH,
+            "remove",
+            " ".join(kind.files),
+            " ".join(globs),
+            *paths,
+            sudo=True,
+            timeout=self._stop_limit(host, globs),
+        )
+
+    def state(self, host: Host, service: Service) -> dict[str, Look]:
+        """A look at every instance, by instance; the mark is systemd's id of this one start."""
+        names = units(service)
+        shown = host.run("systemctl", "show", f"--property={','.join(PROPERTIES)}", *names).stdout
+        looks = parse_show(shown)
+        return {instance: looks[name] for instance, name in zip(service.instances, names, strict=True)}
+
+    def logs(self, host: Host, service: Service, lines: int = 50) -> str:
+        """The last lines that the units' processes wrote, and systemd about them."""
+        chosen = [f"--unit={name}" for name in _logged(service)]
+        words = ("journalctl", "--quiet", "--no-pager", "--output=short-iso", f"--lines={lines}", *chosen)
+        return host.run(*words, sudo=True).stdout
+
+    def lease_left(self, host: Host) -> float | None:
+        """Seconds until the lease of this host ends; None without a lease."""
+        uptime = float(host.run("cat", "/proc/uptime").stdout.split()[0])
+        shown = host.run("systemctl", "show", "--property=NextElapseUSecMonotonic", *units(LEASE)).stdout
+        end = seconds(shown.strip().partition("=")[2])
+        return None if end is None else end - uptime
+
+
+def units(service: Service) -> tuple[str, ...]:
+    """The names of a service's units, one an instance, in their order."""
+    return tuple(KINDS[service.name].unit.format(instance) for instance in service.instances)
+
+
+def value_files(service: Service, values: Mapping[str, Sequence[str]]) -> tuple[File, ...]:
+    """The files that hold a service's values, one ``key value`` a line, and what systemd itself must know in a drop-in.
+
+    Raises UsageError for a value that is no single line, ValueError for a key that the service does not have.
+    """
+    kind = KINDS[service.name]
+    lines = [f"{key} {value}" for key in kind.keys for value in values.get(key, ())]
+    broken = [line for line in lines if "\n" in line or "\r" in line or "\0" in line]
+    if broken:
+        raise UsageError(
+            f"{service.name} cannot be given {broken[0]!r}", hint="options and variables are of one line each"
+        )
+    files = [File(f"{VALUE_FOLDER}/{service.name}.values", "".join(f"{line}\n" for line in lines).encode())]
+    known = set(kind.keys)
+    if kind.dropin:
+        key, unit, text = kind.dropin
+        known.add(key)
+        files += [
+            File(f"{UNIT_FOLDER}/{unit}.d/ipyfleet.conf", text.format(f"{float(value):.3f}").encode())
+            for value in values.get(key, ())
+        ]
+    if values.keys() - known:
+        raise ValueError(f"{service.name} takes {sorted(known)}, not {sorted(values.keys() - known)}")
+    return tuple(files)
+
+
+def parse_show(text: str) -> dict[str, Look]:
+    """The looks in what ``systemctl show`` printed of several units, by unit name."""
+    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in text.strip().split("\n\n")]
+    return {block["Id"]: _look(block) for block in blocks}
+
+
+def _look(shown: Mapping[str, str]) -> Look:
+    load, active, sub = shown["LoadState"], shown["ActiveState"], shown["SubState"]
+    restarts = int(shown.get("NRestarts") or 0)
+    words = load if load in ("not-found", "masked") else f"{active}/{sub}"
+    if restarts:
+        words += f", restarted {restarts} times"
+    return Look(_state(load, active, shown["UnitFileState"]), shown.get("InvocationID", ""), words)
+
+
+def _state(load: str, active: str, unit_file: str) -> ServiceState:
+    if load in ("not-found", "masked"):
+        return ServiceState.ABSENT
+    if load != "loaded" or active == "failed":  # a unit that systemd cannot read comes up by no waiting either
+        return ServiceState.MAINTENANCE
+    if active == "active":
+        return ServiceState.ONLINE
+    if active == "inactive":
+        return ServiceState.OFFLINE if unit_file.startswith("enabled") else ServiceState.DISABLED
+    return ServiceState.STARTING
+
+
+def seconds(span: str) -> float | None:
+    """A time span as systemd prints it, such as ``1h 2min 3.500s``, in seconds; None for infinity and nothing."""
+    parts = re.findall(r"([\d.]+) ?([a-z]+)", span)
+    return sum(float(number) * SPAN_UNITS[unit] for number, unit in parts) if parts else None
+
+
+def _script_path(name: str) -> str:
+    return f"{SCRIPT_FOLDER}/{name.removesuffix('.sh')}"
+
+
+def _logged(service: Service) -> tuple[str, ...]:
+    """The units that write: for a timer, the service that it starts."""
+    return tuple(name.replace(".timer", ".service") for name in units(service))
+
+
+service_manager = Systemd()
