@@ -1,7 +1,7 @@
 """The client file on this computer: where ipyparallel looks for it, written and removed only when it is ours.
 
-``ipp.Client(cluster_id="NAME")`` reads ``profile_default/security/ipcontroller-NAME-client.json`` in IPython's folder. Ours
-carries a mark with the cluster's id, which ipyparallel passes over; a file without it belongs to somebody else's controller.
+``ipp.Client(cluster_id="NAME")`` reads ``profile_default/security/ipcontroller-NAME-client.json`` in IPython's folder.
+Ours carries a mark with the cluster's id, which ipyparallel passes over; one without it is somebody else's.
 """
 
 from __future__ import annotations
