@@ -6,10 +6,15 @@ of services, engines or the hub; everything passed here is a frozen value that a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Protocol, runtime_checkable
+
+from .errors import RemoteError
+from .remote import Credentials, Host
+from .remote import Endpoint as Endpoint
 
 Role = Literal["controller", "engine"]
 
@@ -21,19 +26,6 @@ class MachineState(StrEnum):
     RUNNING = "running"
     STOPPED = "stopped"
     FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where SSH reaches a machine, and as whom."""
-
-    host: str
-    user: str
-    port: int = 22
-    gateway: Endpoint | None = None
-
-    def __str__(self) -> str:
-        return f"{self.user}@{self.host}" + (f":{self.port}" if self.port != 22 else "")
 
 
 @dataclass(frozen=True)
@@ -128,10 +120,33 @@ def silent(event: Event) -> None:
     """The listener that does not listen."""
 
 
+def wait_for_ssh(machine: Machine, credentials: Credentials, timeout: float, on_event: OnEvent = silent) -> Host:
+    """Connect to the machine as soon as it answers, within ``timeout`` seconds; its open, verified connection.
+
+    Raises HostKeyError at once when its host key is not the pinned one, RemoteError when the time is over.
+    """
+    from . import ssh  # fabric takes 0.2 s to import
+
+    if machine.endpoint is None:
+        raise RemoteError(
+            f"its provider knows no address of it (state: {machine.state})",
+            machine=machine.name,
+            hint="`invoke status` shows what the provider says of it; a stopped machine comes back with `invoke start`",
+        )
+    begun = time.monotonic()
+    host = ssh.open_when_ready(machine.endpoint, machine.name, credentials, timeout=timeout)
+    on_event(Event("answers SSH", machine.name, time.monotonic() - begun))
+    return host
+
+
 class Provider(Protocol):
     """All verbs go by cluster, never by remembered machine ids alone, and may be repeated without harm."""
 
     name: str
+    owns_machines: bool  # False where machines outlive the cluster: services are taken off, nothing is powered off
+
+    def engines_per_machine(self, engines: int) -> int:
+        """How many engines go on one machine when the settings leave it to the provider and so many are wanted."""
 
     def check(self, new_machines: int) -> list[Finding]:
         """Preflight before so many machines are made: everything that would stop it, all at once; changes nothing."""
