@@ -152,9 +152,20 @@ def _open_gateway(gateway: StrictConnection) -> None:
         raise GatewayFailed(f"{gateway.endpoint}, which is on the way: {told(error)}") from error
 
 
-def _dial(host: str, port: int, timeout: float) -> socket.socket:
+class PromptSocket(socket.socket):
+    """Acknowledges at once: sshd has Nagle's delay on, so its next words wait for our acknowledgement of the last."""
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """Receive, as ever; Linux goes back to delayed acknowledgements by itself, hence every time."""
+        data = super().recv(size, flags)
+        if hasattr(socket, "TCP_QUICKACK"):
+            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return data
+
+
+def _dial(host: str, port: int, timeout: float) -> PromptSocket:
     """A TCP connection without Nagle's delay from its first byte (paramiko never turns it off: 40 ms a command)."""
-    sock = socket.create_connection((host, port), timeout=timeout)
+    sock = PromptSocket(fileno=socket.create_connection((host, port), timeout=timeout).detach())
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: a host that is gone is noticed by the keep-alives
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER)
