@@ -25,7 +25,7 @@ def make_wheel(
 
 
 def seem_installed(site: Path, name: str, version: str, needs: Sequence[str] = ()) -> None:
-    """Make ``name`` look installed in the folder ``site``; another version of it goes, and the folder's time moves on."""
+    """Make ``name`` look installed in the folder ``site``; another version of it goes, the folder is newer."""
     for other in site.glob(f"{name}-*.dist-info"):
         (other / "METADATA").unlink()
         other.rmdir()
