@@ -1,6 +1,6 @@
 """One rectangular block of the grid: what an engine computes, and how it talks to its neighbours.
 
-Needs NumPy and pyzmq only. It knows neither the client nor how this text came to the engine.
+Needs NumPy and pyzmq, and knows nothing of the client. Only ``own_address`` knows that this is an engine.
 
 The wave equation u_tt = u_xx + u_yy on the unit square, u = 0 on its border, a still hump at t = 0. Central
 differences in space and time give, at every grid point, with r = dt / dx,
