@@ -17,7 +17,7 @@ import paramiko
 from .errors import RemoteError
 from .remote import Credentials, Endpoint
 from .ssh_host import SshHost
-from .strict_connection import FAILURES, HANDSHAKE, GatewayFailed, StrictConnection, told
+from .strict_connection import FAILURES, HANDSHAKE, GatewayFailed, StrictConnection, UnknownHostKey, told
 
 FAST, SLOW = 0.05, 0.2  # seconds between attempts
 
@@ -62,6 +62,22 @@ def open_when_ready(
         attempt = min(10.0, attempt * 1.5)
         pause(wait)
         wait = min(SLOW, wait * 1.3)
+
+
+def shown_key(endpoint: Endpoint, credentials: Credentials, *, timeout: float) -> tuple[str, UnknownHostKey]:
+    """The key, ``type base64``, that a host with nothing pinned shows, and the error that says so; no login is tried.
+
+    The hosts on the way to it must be pinned already. Raises RemoteError when it cannot be reached.
+    """
+    try:
+        _open(endpoint, str(endpoint), credentials, timeout, timeout).close()
+    except UnknownHostKey as unknown:
+        if unknown.endpoint != endpoint:
+            raise
+        return unknown.key, unknown
+    except FAILURES as error:
+        raise _failed(endpoint, str(endpoint), credentials, error, "") from error
+    raise AssertionError(f"{endpoint} has a pinned key")
 
 
 def worth_retrying(error: BaseException | None) -> bool:

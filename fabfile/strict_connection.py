@@ -36,10 +36,16 @@ ALGORITHMS = (  # of host keys: all that paramiko has, tests/test_remote.py
 
 
 class UnknownHostKey(HostKeyError):
-    """Nothing is pinned for the host; ``key`` is the one that it showed, ``type base64``."""
+    """Nothing is pinned for the endpoint; ``key`` is the one that it showed, ``type base64``."""
 
-    def __init__(self, key: str, message: str, hint: str) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(self, endpoint: Endpoint, key: str) -> None:
+        told = host_keys.fingerprints([key])
+        super().__init__(
+            f"the host key of {endpoint} is unknown; it showed {told}",
+            hint="compare it with the host's own (`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` there); "
+            f"when it is the same, give --host-key {host_keys.fingerprint(key)}",
+        )
+        self.endpoint = endpoint
         self.key = key
 
 
@@ -107,11 +113,7 @@ class Pinned(paramiko.MissingHostKeyPolicy):
         if shown in self.pins:
             return
         if not self.pins:
-            raise UnknownHostKey(
-                shown,
-                f"the host key of {self.endpoint} is unknown; it showed {host_keys.fingerprints([shown])}",
-                hint=f"compare it with the host's own; if it is right, give --host-key {host_keys.fingerprint(shown)}",
-            )
+            raise UnknownHostKey(self.endpoint, shown)
         raise changed(self.endpoint, host_keys.fingerprints([shown]), self.pins, self.file)
 
 
