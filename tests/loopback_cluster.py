@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import SystemRandom
@@ -41,19 +41,30 @@ def free_block(size: int = 18) -> int:
         return first
 
 
+def family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """A process with everything that it started and that still hangs on it."""
+    try:
+        return [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def running(process: psutil.Process) -> bool:
+    """Whether it is there and no zombie, which it may stay for a while when nobody hurries to reap it."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def end(process: subprocess.Popen[bytes]) -> None:
     """Kill a process with everything it started, and wait until all are gone."""
-    try:
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        family = []
-    for member in family:
-        try:
+    members = family(process)
+    for member in members:
+        with suppress(psutil.NoSuchProcess):
             member.kill()
-        except psutil.NoSuchProcess:
-            continue
     process.wait()
-    psutil.wait_procs(family, timeout=10)
+    wait_until(lambda: not any(map(running, members)))
 
 
 @dataclass
