@@ -66,11 +66,11 @@ class Fleet(Program):
         """Add the project's invoke.yaml and the file of `-f`, which must be there and be YAML."""
         self.config.set_project_location(str(ROOT))
         self.config.load_project(merge=False)
+        named = self.args.config.value
         try:
-            super().update_config(merge=False)
-            named = self.args.config.value
             if named:
                 read(Path(named).expanduser())
+            super().update_config(merge=False)
         except UsageError as error:
             raise Exit(str(error), code=2) from error
         except UnknownFileType as error:
@@ -105,4 +105,4 @@ class Fleet(Program):
         known: Iterable[Any] = self.namespace.task_names
         if match[1].startswith("-"):
             known = error.context.flags if error.context else ()
-        return nearest(match[1], known).removeprefix(";").capitalize()
+        return nearest(match[1], known).replace("; did", " Did")
