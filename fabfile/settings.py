@@ -38,6 +38,7 @@ class Settings:
     min_engines: int = _setting(0, kinds.whole(0, 10_000))
     hosts: tuple[str, ...] = _setting((), kinds.listing(kinds.host))
     controller_host: str = _setting("", kinds.maybe(kinds.host))
+    ssh_config: str = _setting("", kinds.text(r"([~/].*)?", "the path of a file, like ~/.ssh/config-lab"))
     encryption: str = _setting("curve", kinds.choice("curve", "hmac"))
     patience: float = _setting(20.0, kinds.duration("1s", "10m"))
     heartbeat: float = _setting(0.1, kinds.duration("10ms", "10s"))

@@ -1,0 +1,135 @@
+"""Places: hosts as the settings name them, each connected to once, looked at, claimed and let go.
+
+Trusts the host keys that the user's own ssh trusts. Which place becomes which machine is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ... import host_keys, named_hosts, ssh
+from ...boot import script
+from ...errors import ClusterError, HostKeyError, ProviderRefused
+from ...host_facts import HostFacts, ask
+from ...machines import Machine, MachineState, Role
+from ...remote import Credentials, Endpoint, Host, each
+from ...settings import Settings
+from ...state import Store
+from ...strict_connection import UnknownHostKey
+from .owner import Owner, owner_json, parse_owner, whose
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at one place: how to reach it, what it shows, what it has, whose it is."""
+
+    place: str
+    endpoint: Endpoint
+    host_keys: tuple[str, ...]
+    facts: HostFacts
+    owner: Owner | None
+
+    @property
+    def machines(self) -> tuple[Machine, ...]:
+        """Every machine that this host is."""
+        return tuple(
+            Machine(
+                name=name,
+                id=self.place,
+                role=role_of(name)[0],
+                index=role_of(name)[1],
+                state=MachineState.RUNNING,
+                endpoint=self.endpoint,
+                private_address=self.facts.address,
+                host_keys=self.host_keys,
+                created=since,
+            )
+            for name, since in (self.owner.names.items() if self.owner else ())
+        )
+
+    def is_of(self, cluster: str) -> bool:
+        """Whether it is a host of the cluster of that name, whoever made it."""
+        return self.owner is not None and self.owner.cluster.name == cluster
+
+
+def role_of(name: str) -> tuple[Role, int]:
+    """Role and index of a machine by its name."""
+    return ("controller", 0) if name == "controller" else ("engine", int(name.removeprefix("engine-")))
+
+
+class Places:
+    """The hosts of one command, with the connections to them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._folder = Store(settings.cluster).folder
+        self._config = Path(settings.ssh_config).expanduser() if settings.ssh_config else None
+        self._connections: dict[str, tuple[Endpoint, Host]] = {}
+
+    def look(self, place: str) -> Look:
+        """Look at one host; raises HostKeyError or RemoteError."""
+        endpoint, host = self._connect(place)
+        facts = ask(host)
+        keys = host_keys.pinned(self._credentials.known_hosts, endpoint)
+        return Look(place, endpoint, keys, facts, parse_owner(facts.owner))
+
+    def look_around(self, places: Iterable[str], cluster: str) -> tuple[dict[str, Look], dict[str, ClusterError]]:
+        """Look at all these hosts at once, and at those that they say belong to the cluster as well, listed or not.
+
+        The looks and the failures by place, in the order in which they were asked.
+        """
+        looks: dict[str, Look] = {}
+        failures: dict[str, ClusterError] = {}
+        todo = list(dict.fromkeys(places))
+        while todo:
+            for outcome in each(todo, self.look):
+                if outcome.value:
+                    looks[outcome.item] = outcome.value
+                elif isinstance(outcome.error, ClusterError):
+                    failures[outcome.item] = outcome.error
+                elif outcome.error:
+                    raise outcome.error
+            told = (place for look in looks.values() if look.owner and look.is_of(cluster) for place in look.owner.told)
+            todo = [place for place in dict.fromkeys(told) if place not in looks and place not in failures]
+        return looks, failures
+
+    def claim(self, place: str, owner: Owner) -> None:
+        """Make the host say that it is the owner's; raises ProviderRefused when it is another cluster's."""
+        _, host = self._connect(place)
+        said = host.script(script("claim.sh"), owner.cluster.id, sudo=True, stdin=owner_json(owner)).stdout
+        now = parse_owner(said)
+        if now is None or now.cluster.id != owner.cluster.id:
+            raise ProviderRefused(
+                f"{place} {whose(now)}", hint="take it out of `hosts`, or have that cluster removed first"
+            )
+
+    def clear(self, place: str) -> None:
+        """Take off the host everything that is ours but its services; whose it was goes last."""
+        self._connect(place)[1].script(script("forget.sh"), sudo=True, timeout=120.0)
+
+    def close(self) -> None:
+        """Close all connections."""
+        while self._connections:
+            self._connections.popitem()[1][1].close()
+
+    @property
+    def _credentials(self) -> Credentials:
+        """Pinned keys lie in the cluster's own record, where the chain needs them, as soon as there is one."""
+        folder = self._folder
+        if not folder.is_dir():
+            from platformdirs import user_cache_path
+
+            folder = user_cache_path("ipyfleet", ensure_exists=True)
+        return Credentials(self._folder / "id_ed25519", folder / "known_hosts")
+
+    def _connect(self, place: str) -> tuple[Endpoint, Host]:
+        if place not in self._connections:
+            credentials = self._credentials
+            try:
+                endpoint = named_hosts.admit(named_hosts.resolve(place, config=self._config), credentials)
+            except UnknownHostKey as error:
+                hint = f"log in once with `ssh {place}` and compare the fingerprint with the host's own"
+                raise HostKeyError(error.message, hint=hint) from error
+            self._connections[place] = endpoint, ssh.connect(endpoint, place, credentials)
+        return self._connections[place]
