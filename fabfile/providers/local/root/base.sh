@@ -41,7 +41,7 @@ systemctl mask \
     ssh.socket sshd-keygen.service systemd-networkd-wait-online.service systemd-resolved.service \
     systemd-timesyncd.service systemd-update-utmp.service systemd-update-utmp-runlevel.service \
     systemd-firstboot.service systemd-hwdb-update.service ldconfig.service systemd-journal-catalog-update.service \
-    systemd-logind.service systemd-network-generator.service systemd-pcrphase.service systemd-pcrphase-sysinit.service
+    systemd-network-generator.service systemd-pcrphase.service systemd-pcrphase-sysinit.service
 
 # Everything is as it shall be: no unit needs to bring /etc or /var up to date at the first boot.
 touch -r /usr /etc/.updated /var/.updated

@@ -1,8 +1,4 @@
-"""What is left on the computer without a cluster that it belongs to: after a crash, or a folder removed by hand.
-
-Names are made from root's folder too, so with two such folders (tests) each takes the other's clusters for leftovers:
-this is for the computer's one real folder.
-"""
+"""What is left on the computer without a cluster that it belongs to: after a crash, or a folder removed by hand."""
 
 from __future__ import annotations
 
@@ -13,33 +9,28 @@ from pathlib import Path
 
 from . import cgroups, network, processes, tree
 from .command import run
-from .store import PREFIX, places
+from .store import PREFIX, places, tag
 
 
 def sweep(folder: Path, remove: bool) -> list[str]:
     """Name what belongs to no cluster in the folder: folders, control groups, namespaces; remove it if asked."""
+    ours = PREFIX + tag(folder)
     known = {PREFIX + place.key for place in places(folder) if place.cluster()}
-    left = [*_groups(known), *_folders(folder), *_networks(known)]
+    found = [*_groups(ours), *network.NAMESPACES.glob(f"{ours}*"), *Path("/sys/class/net").glob(f"{ours}*")]
+    left = [*(path for path in found if path.name[: len(PREFIX) + 10] not in known), *_folders(folder)]
     if remove:
         for path in left:
             _remove(path)
     return [str(path) for path in left]
 
 
-def _groups(known: set[str]) -> list[Path]:
-    """Groups of machines, bottom up; the longest a cluster's own name can be is 13 characters."""
+def _groups(ours: str) -> list[Path]:
     parents = {group.parent for group in cgroups.groups(cgroups.observe(), "any")}
-    return [path for parent in parents for path in sorted(parent.glob(f"{PREFIX}*")) if path.name[:13] not in known]
+    return [path for parent in sorted(parents) for path in sorted(parent.glob(f"{ours}*"))]
 
 
 def _folders(folder: Path) -> list[Path]:
-    lost = [place for place in places(folder) if not place.cluster() and not place.busy()]
-    return [place.folder for place in lost]
-
-
-def _networks(known: set[str]) -> list[Path]:
-    found = [*network.NAMESPACES.glob(f"{PREFIX}*"), *Path("/sys/class/net").glob(f"{PREFIX}*")]
-    return [path for path in found if path.name not in known]
+    return [place.folder for place in places(folder) if not place.cluster() and not place.busy()]
 
 
 def _remove(path: Path) -> None:

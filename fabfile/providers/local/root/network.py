@@ -24,7 +24,7 @@ METRIC = 1768978790  # of the routes that keep a cluster's traffic in; "ipyf" as
 
 
 def namespace(place: Place) -> str:
-    """The cluster's network namespace; the outer interface bears the same name (13 characters, 15 are allowed)."""
+    """The cluster's network namespace; the outer interface bears the same name (15 characters, as many as allowed)."""
     return PREFIX + place.key
 
 

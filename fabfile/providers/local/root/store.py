@@ -76,7 +76,7 @@ class Place:
         self.name = name
         self.folder = folder / "clusters" / f"{uid}-{name}"
         self.machines = self.folder / "machines"
-        self.key = hashlib.sha256(f"{folder}\n{uid}\n{name}".encode()).hexdigest()[:8]
+        self.key = tag(folder) + _digest(f"{uid}-{name}")[:7]
         self.lock = folder / "locks" / f"{self.key}.lock"
 
     def cluster(self) -> ClusterRecord | None:
@@ -130,10 +130,19 @@ class Place:
         return False
 
 
+def tag(folder: Path) -> str:
+    """What the names of all things of this folder have in common: with another folder (tests) nothing is mixed up."""
+    return _digest(str(folder))[:3]
+
+
 def places(folder: Path) -> list[Place]:
     """Every cluster of every user, also one whose folder is not complete."""
     found = [path.name.partition("-") for path in sorted((folder / "clusters").glob("[0-9]*-*"))]
     return [Place(folder, int(uid), name) for uid, _, name in found if uid.isdecimal()]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def make_folder(path: Path) -> None:
