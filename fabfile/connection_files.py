@@ -53,13 +53,16 @@ def controller_config(connection: Connection, settings: Settings, curve: str = C
         "IPController.client_ports": list(connection.client_ports),
         "IPController.ports": list(connection.internal_ports),
         "IPController.registration_timeout": waits.registration_timeout,
-        # At INFO the hub writes two lines a task; whether engines are there is asked of the hub, not read in its log.
-        "IPController.log_level": "WARN",
         "HeartMonitor.period": waits.period,
         "HeartMonitor.max_heartmonitor_misses": waits.hub_misses,
         "Session.packer": info["pack"],
         "Session.unpacker": info["unpack"],
     }
+    if not any("log-level" in option or "log_level" in option for option in settings.controller_options):
+        # At INFO the hub writes two lines a task; whether engines are there is asked of the hub, not read in its log.
+        # The heart monitor takes its level from the logger's and not from log_level, and writes a line a missed beat.
+        traits["IPController.log_level"] = "WARN"
+        traits["IPController.logging_config"] = {"loggers": {"IPController": {"level": "WARNING"}}}
     if connection.public_key is None:
         traits["Session.key"] = connection.key.encode()
     lines = ["c = get_config()", *(f"c.{name} = {value!r}" for name, value in traits.items())]

@@ -100,6 +100,14 @@ def test_the_configuration_keeps_the_files_and_both_addresses():
     assert traits["Session"] == {"packer": "json", "unpacker": "json", "key": made.key}
 
 
+def test_the_users_own_log_level_is_not_held_down():
+    chatty = Settings(encryption="hmac", controller_options=("--log-level=DEBUG",))
+    made, _ = make(ADDRESS, chatty)
+    quiet = {"log_level", "logging_config"}
+    assert quiet & loaded(controller_config(made, chatty))["IPController"].keys() == set()
+    assert quiet <= loaded(controller_config(made, HMAC))["IPController"].keys()
+
+
 def test_heartbeat_and_patience_reach_the_hub():
     settings = Settings(heartbeat=0.25, patience=30.0)
     made, _ = make(ADDRESS, settings)
