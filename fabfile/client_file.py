@@ -48,13 +48,14 @@ def install_client_file(cluster: Cluster, connection: Connection, ports: Sequenc
     return path
 
 
-def remove_client_file(cluster: Cluster) -> bool:
-    """Remove the client file if it is of this cluster; whether there was one."""
-    path = client_file_path(cluster.name)
-    if _owner(path) != cluster.id:
-        return False
-    path.unlink(missing_ok=True)
-    return True
+def remove_client_file(cluster: Cluster, written: str = "") -> bool:
+    """Remove the client file if it is of this cluster, also at the path it was ``written`` to; whether one was."""
+    found = False
+    for path in {client_file_path(cluster.name), *([Path(written)] if written else [])}:
+        if _owner(path) == cluster.id:
+            path.unlink(missing_ok=True)
+            found = True
+    return found
 
 
 def _refuse_foreign(path: Path, cluster: Cluster) -> None:

@@ -86,6 +86,14 @@ class Several(ClusterError):
         self.exit_code = max((failure.exit_code for failure in failures), default=1)
 
 
+def at_machine(error: Exception, machine: str) -> ClusterError:
+    """The error with the machine it happened on; an exception that is none of ours is a bug and raised as it is."""
+    if not isinstance(error, ClusterError):
+        raise error
+    error.machine = error.machine or machine
+    return error
+
+
 def raise_together(failures: list[ClusterError]) -> None:
     """Raise the failures as one error: none → nothing, one → itself, more → Several."""
     if len(failures) == 1:

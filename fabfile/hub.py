@@ -11,7 +11,7 @@ import hmac
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -168,37 +168,42 @@ def queues(info: Info, timeout: float = 2.0) -> Queues | None:
 
 def wait_for_engines(
     info: Info,
-    wanted: Callable[[str], bool],
-    count: int,
+    missing: Callable[[Collection[str]], int],
     *,
     timeout: float = 60.0,
     beat: Callable[[int], None] = lambda number: None,
     pause: Callable[[float], None] = time.sleep,
 ) -> dict[int, str]:
-    """Wait until the hub knows ``count`` engines whose ident is ``wanted``: all that it knows of them by then, by id.
+    """Wait until nothing is ``missing`` among the idents that the hub knows: all of them by then, by id.
 
-    Fewer when ``timeout`` seconds are over; ``beat`` hears every change of their number. Raises HubSilent when the hub
-    did not answer a single time. Asks the hub itself: a Client opened while engines register can miss some for good.
+    ``missing`` is given the idents and says how many engines are still to come; some are when ``timeout`` seconds are
+    over. ``beat`` hears every change of that number. Raises HubSilent when the hub did not answer a single time. Asks
+    the hub itself: a Client opened while engines register can miss some for good.
     """
     deadline = time.monotonic() + timeout
     found: dict[int, str] | None = None
+    before: int | None = None
     with Questions(info) as questions:
         while True:
+            asked = time.monotonic()
             # A question lost on a connection that broke is asked again after a second.
-            answer = questions.registered(min(1.0, max(POLL, deadline - time.monotonic())))
+            answer = questions.registered(min(1.0, max(0.1, deadline - asked)))
             if answer is not None:
-                before, found = found, {number: ident for number, ident in answer.items() if wanted(ident)}
-                if before is None or len(found) != len(before):
-                    beat(len(found))
-                if len(found) >= count:
+                found, left = answer, missing(answer.values())
+                if left != before:
+                    beat(left)
+                if not left:
                     return found
-            if time.monotonic() >= deadline:
+                before = left
+            now = time.monotonic()
+            if now >= deadline:
                 break
-            pause(POLL)
+            # 50 ms at most between an engine's registration and our knowledge, yet never a tenth of the hub's time.
+            pause(max(0.05, 10 * (now - asked)) if answer is not None else 0.05)
     if found is None:
         raise HubSilent(
             f"the hub did not answer in {timeout:.0f} s",
-            hint="`invoke logs --service ipcontroller` shows what the controller wrote; `invoke status` looks again",
+            hint="`invoke status` shows the state of the controller's service and looks again",
         )
     return found
 

@@ -152,7 +152,7 @@ class Provider(Protocol):
         """Preflight before so many machines are made: everything that would stop it, all at once; changes nothing."""
 
     def prepare(self, on_event: OnEvent) -> None:
-        """Whatever must be asked or made once before a live display starts: sudo's password, an image."""
+        """Make what new machines need and is not there yet, such as an image."""
 
     def find(self, cluster: str) -> Found:
         """What exists of the cluster of that name, from the provider itself and not from our record."""

@@ -104,6 +104,18 @@ class Plan:
         """Every engine that the cluster has afterwards."""
         return tuple(Slot(one.index, number) for one in self.target for number in one.numbers)
 
+    @property
+    def fresh(self) -> frozenset[Slot]:
+        """The engines on machines that are deployed: each has to show that it answers."""
+        return frozenset(Slot(one.index, number) for one in self.deploy for number in one.numbers)
+
+    @property
+    def renewed(self) -> frozenset[Slot]:
+        """The engines that start anew, so that what the hub had under their names before is no proof of them."""
+        anew = {one.name for one in self.create} | {machine.name for machine in self.start}
+        whole = {slot for slot in self.fresh if machine_name("engine", slot.index) in anew or self.restart_controller}
+        return frozenset(whole | {Slot(one.index, number) for one in self.deploy for number in one.restart})
+
 
 def make_plan(wanted: Wanted, seen: Seen) -> Plan:
     """What brings the cluster from what is seen to what is wanted, disturbing as few engines at work as it can."""

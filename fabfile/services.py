@@ -7,7 +7,7 @@ nothing of clusters; whether an engine is of any use is asked of the hub, not he
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -40,9 +40,9 @@ REPAIR = Service("ipyfleet-repair")
 LEASE = Service("ipyfleet-lease")
 
 
-def engine_service(count: int) -> Service:
-    """The engines 1…count of one machine."""
-    return Service("ipengine", tuple(str(number) for number in range(1, count + 1)))
+def engine_service(numbers: Iterable[int]) -> Service:
+    """The engines of these numbers on one machine; without a number, whatever engines it has."""
+    return Service("ipengine", tuple(str(number) for number in numbers))
 
 
 @dataclass(frozen=True)

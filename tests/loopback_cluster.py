@@ -131,7 +131,7 @@ class LoopbackCluster:
 
     def wait(self, count: int, timeout: float = 60.0) -> dict[int, str]:
         """Wait until the hub knows so many engines; their idents by id."""
-        found = hub.wait_for_engines(self.info, lambda ident: True, count, timeout=timeout)
+        found = hub.wait_for_engines(self.info, lambda idents: count - len(idents), timeout=timeout)
         assert len(found) >= count, self.log()
         return found
 

@@ -1,0 +1,1 @@
+"""Invoke tasks beyond the chain, one module a subject; tasks.py puts them together."""

@@ -1,0 +1,7 @@
+"""What options that many tasks have are called in their help."""
+
+CLUSTER = "name of the cluster (default: ipython)"
+TEMPLATE = "which template of the settings to use (default: local, or what the cluster was made with)"
+MACHINE = "one machine, by the name that status shows (default: all)"
+YES = "do not ask"
+ADOPT = "also when the cluster is not in this computer's record"

@@ -1,0 +1,185 @@
+"""Put controller and engines on hosts, and take them off again: software, files, services, in that order.
+
+Works on one open host at a time; which hosts, and when, is the chain's. Whether an engine is of use is asked of the
+hub, not here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from . import boot
+from .connection import Connection, client_file, engine_file
+from .connection_files import controller_config, controller_files, engine_files, login_client_file, security_folders
+from .errors import ClusterError
+from .patience import patience
+from .plan import Deployment
+from .remote import File, Host
+from .services import CONTROLLER, LEASE, Service, ServiceManager, engine_service, wait_for_svc
+from .settings import Settings
+from .software import Software, wheelhouse
+
+ROOT = Path(__file__).resolve().parent.parent
+TAR = "/opt/ipyfleet/wheelhouse.tar"
+SOFTWARE_ID = "/opt/ipyfleet/env/ipyfleet-software-id"
+SHIPPED = ("systemd", "smf", "bootscripts")
+SERVICE_USER, SERVICE_HOME = "ipyparallel", "/var/lib/ipyparallel"
+MARKS = "/etc/ipyfleet"
+SPACING = "/opt/ipyfleet/libexec/controller-spacing"
+
+Values = Mapping[str, Sequence[str]]
+
+
+def controller_values(settings: Settings) -> Values:
+    """What the controller's service is configured with; no secret."""
+    return {"spacing": (str(patience(settings).spacing),), "options": settings.controller_options}
+
+
+def engine_values(settings: Settings, machine: str) -> Values:
+    """What the engines' service on that machine is configured with; no secret."""
+    return {
+        "machine": (machine,),
+        "heartbeat_misses": (str(patience(settings).engine_misses),),
+        "options": settings.engine_options,
+        "environment": tuple(f"{name}={value}" for name, value in settings.engine_env),
+        "stop_timeout": (f"{settings.stop_timeout:g}",),
+    }
+
+
+def lease_values(settings: Settings, action: str) -> Values:
+    """What the lease is configured with: ``action`` is poweroff, or stop where the machine is not ours."""
+    return {"seconds": (f"{settings.lease:g}",), "action": (action,)}
+
+
+def controller_digest(settings: Settings, connection: Connection | None, software: Software) -> str:
+    """What stands for everything that is put on a controller; "" before there is a connection."""
+    if connection is None:
+        return ""
+    parts = (engine_file(connection), client_file(connection), controller_config(connection, settings))
+    return _digest(software, controller_values(settings), parts)
+
+
+def engine_digest(settings: Settings, connection: Connection | None, software: Software) -> str:
+    """What stands for everything that is put on an engines' machine; "" before there is a connection."""
+    if connection is None:
+        return ""
+    return _digest(software, engine_values(settings, ""), (engine_file(connection),))
+
+
+def _digest(software: Software, values: Values, parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256(software.id.encode())
+    shipped = [path for folder in SHIPPED for path in sorted((ROOT / folder).iterdir()) if path.is_file()]
+    for part in (*parts, repr(sorted(values.items())).encode(), *(path.read_bytes() for path in shipped)):
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()[:16]
+
+
+def ensure_software(host: Host, software: Software) -> bool:
+    """Make the host have this software, sent from here where it has not; True when something was done.
+
+    Raises ClusterError with what the host wrote: another Python, no space, not root.
+    """
+    if (host.read(SOFTWARE_ID) or b"").decode().strip() == software.id:
+        return False
+    tar = wheelhouse(software)
+    host.script(boot.script("host.sh"), sudo=True)
+    host.place((File(TAR, tar.read_bytes(), mode=0o600),))
+    try:
+        host.script(boot.script("software.sh"), TAR, software.id, sudo=True, timeout=600)
+    finally:
+        host.run("rm", "-f", TAR, sudo=True, check=False)
+    return True
+
+
+def deploy_controller(
+    host: Host, manager: ServiceManager, connection: Connection, secret: str | None, settings: Settings, digest: str
+) -> None:
+    """Files, service, start: anew when anything changed. The mark that says what is there goes last.
+
+    With ``secret`` None the host has the secret half of the connection's keys already.
+    """
+    host.run(*security_folders(SERVICE_USER, SERVICE_HOME), sudo=True)
+    changed = bool(host.place(controller_files(connection, secret, settings)))
+    changed |= manager.install(host, CONTROLLER)
+    changed |= manager.configure(host, CONTROLLER, controller_values(settings))
+    if changed:
+        manager.restart(host, CONTROLLER)
+    else:
+        manager.start(host, CONTROLLER)
+    _hand_to_login_user(host, connection)
+    wait_for_svc(manager, host, CONTROLLER, timeout=settings.start_timeout)
+    host.place((_mark(CONTROLLER, digest),))
+
+
+def stop_controller(host: Host, manager: ServiceManager) -> None:
+    """Stop a controller whose engines have all been stopped, so that the next one need not wait for them to leave."""
+    manager.stop(host, CONTROLLER)
+    host.run(SPACING, "forget", sudo=True)
+
+
+def _hand_to_login_user(host: Host, connection: Connection) -> None:
+    """Make ``ipp.Client()`` without arguments work for the login user on the controller's machine."""
+    user, home = host.run("sh", "-c", 'printf "%s\n%s" "$(id -un)" "$HOME"').stdout.split("\n")
+    host.run(*security_folders(user, home), sudo=True)
+    host.place((login_client_file(connection, user, home),))
+
+
+def deploy_engines(
+    host: Host,
+    manager: ServiceManager,
+    one: Deployment,
+    connection: Connection,
+    settings: Settings,
+    digest: str,
+    drop: Sequence[int] = (),
+) -> None:
+    """Files, service, start of the machine's engines: anew when anything changed, else those of ``one.restart``.
+
+    Those of ``drop`` are stopped first, letting a task end. The mark that says what is there goes last.
+    """
+    if drop:
+        manager.stop(host, engine_service(drop))
+    changed = bool(host.place(engine_files(connection)))
+    changed |= manager.install(host, engine_service(one.numbers))
+    changed |= manager.configure(host, engine_service(one.numbers), engine_values(settings, one.name))
+    again = one.numbers if changed else one.restart
+    fresh = [number for number in one.numbers if number not in again]
+    if again:
+        manager.restart(host, engine_service(again))
+    if fresh:
+        manager.start(host, engine_service(fresh))
+    wait_for_svc(manager, host, engine_service(one.numbers), timeout=settings.start_timeout)
+    host.place((_mark(engine_service(one.numbers), digest),))
+
+
+def _mark(service: Service, digest: str) -> File:
+    """What was deployed, on the host itself: found again when the record is lost."""
+    return File(f"{MARKS}/{service.name}.deployed", f"{digest} {' '.join(service.instances)}".strip().encode() + b"\n")
+
+
+def deployed(host: Host, name: str) -> tuple[str, tuple[int, ...]]:
+    """The digest and the engine numbers that the host's own mark for that service says; ("", ()) without one."""
+    digest, *numbers = (host.read(f"{MARKS}/{name}.deployed") or b"").decode().split() or [""]
+    return digest, tuple(int(number) for number in numbers)
+
+
+def deploy_lease(host: Host, manager: ServiceManager, settings: Settings, action: str) -> None:
+    """Arm, or take away, the timer that ends the machine's use when the lease is over."""
+    if settings.lease:
+        manager.install(host, LEASE)
+        manager.configure(host, LEASE, lease_values(settings, action))
+        manager.start(host, LEASE)
+
+
+def undeploy(host: Host, manager: ServiceManager, services: Sequence[Service]) -> None:
+    """Stop and remove these services; the software stays."""
+    failures = []
+    for service in services:
+        try:
+            manager.remove(host, service)
+        except ClusterError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]

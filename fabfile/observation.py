@@ -1,0 +1,159 @@
+"""Look at a cluster: machines from the provider, engines from the hub, services over SSH where those two leave a doubt.
+
+Changes nothing on any machine, but reopens a dead tunnel; ``adopt`` takes over a cluster that is not in our record.
+What is seen is judged in status.py and plan.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from . import connection_files, engines, hub, service_managers
+from .connection import Connection, parse
+from .errors import ClusterError, UsageError
+from .machines import Authorizing, Cluster, Found, Machine, MachineState
+from .plan import Seen, Slot
+from .remote import each
+from .run import Run
+from .services import CONTROLLER, engine_service
+from .status import Hub, Observed, Status, slot_of, summarise
+
+HUB_PATIENCE = 2.0  # seconds that the hub may take to answer one question
+LOOK = 5.0  # seconds that a machine may take to answer SSH when only its state is asked
+
+
+@dataclass(frozen=True)
+class HubView:
+    """What the hub says: our engines and whether each has work (None: it does not answer), all idents, those of others.
+
+    An engine whose machine is gone is not ours: the hub still lists it until it has missed enough heartbeats.
+    """
+
+    state: Hub
+    engines: Mapping[Slot, bool] | None = None
+    idents: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+def observe(run: Run, *, services: bool = False) -> Observed:
+    """One look at the cluster: provider, hub through the tunnel (reopened when it is dead), services where asked.
+
+    With ``services``, machines whose engines the hub does not account for are asked over SSH for their services' state.
+    """
+    found = run.provider.find(run.settings.cluster)
+    record = run.record
+    if found.cluster is None:
+        return Observed(found, Seen())
+    if record.cluster is None or record.cluster.id != found.cluster.id:
+        return Observed(found, Seen(machines=found.machines), ours=False, hub="no way in")
+    view = ask_hub(run, found)
+    seen = Seen(
+        machines=found.machines,
+        hub_up=view.engines is not None,
+        registered=view.engines or {},
+        assigned=frozenset(record.assigned),
+        digests=dict(record.digests),
+    )
+    observed = Observed(found, seen, hub=view.state, idents=view.idents, others=view.others)
+    return replace(observed, services=_ask_services(run, observed)) if services else observed
+
+
+def ask_hub(run: Run, found: Found) -> HubView:
+    """Which engines are registered and at work, who else is there, and how the hub is."""
+    controller, connection = found.controller, run.record.connection
+    if connection is None or controller is None or controller.state is not MachineState.RUNNING:
+        return HubView("")
+    try:
+        info = run.tunnel_to(controller, connection)
+    except ClusterError:
+        return HubView("silent")
+    with hub.Questions(info) as questions:
+        known = questions.registered(HUB_PATIENCE)
+        queues = questions.queues(HUB_PATIENCE) if known else None
+    if known is None:
+        return HubView("silent")
+    busy = {number for number, load in queues.engines.items() if load.busy} if queues else set()
+    slots = {number: slot_of(ident) for number, ident in known.items()}
+    present = {machine.index for machine in found.machines if machine.role == "engine"}
+    return HubView(
+        "answers",
+        {slot: number in busy for number, slot in slots.items() if slot and slot.index in present},
+        tuple(known.values()),
+        tuple(sorted(known[number] for number, slot in slots.items() if not slot)),
+    )
+
+
+def _ask_services(run: Run, observed: Observed) -> dict[str, str]:
+    """The state of the service on each running machine that the hub's answer does not account for."""
+    seen = observed.seen
+    missing = {slot.index for slot in seen.assigned - seen.registered.keys()}
+
+    def in_doubt(machine: Machine) -> bool:
+        return not seen.hub_up or (machine.role == "engine" and machine.index in missing)
+
+    def look_at(machine: Machine) -> str:
+        numbers = [slot.number for slot in sorted(seen.assigned) if slot.index == machine.index]
+        service = CONTROLLER if machine.role == "controller" else engine_service(numbers or [1])
+        with run.open(machine, LOOK) as host:
+            looks = service_managers.detect(host).state(host, service)
+        return ", ".join(sorted({str(one.state) for one in looks.values()}))
+
+    running = [one for one in observed.found.machines if one.state is MachineState.RUNNING and in_doubt(one)]
+    return {one.item.name: one.value or str(one.error).splitlines()[0] for one in each(running, look_at)}
+
+
+def look(run: Run) -> Status:
+    """The status of the cluster, from the provider's and the hub's own word."""
+    observed = observe(run, services=True)
+    return summarise(run.settings.cluster, run.provider.name, observed, time.time())
+
+
+def foreign(cluster: Cluster) -> UsageError:
+    """The refusal to change a cluster that is not in our record."""
+    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(cluster.created))
+    return UsageError(
+        f"the cluster {cluster.name!r} is not in your record: {cluster.owner} made it on {made}",
+        hint="`--adopt` takes it over, `invoke teardown` removes it, or choose another name with --cluster",
+    )
+
+
+def adopt(run: Run) -> Observed:
+    """Take a cluster that is not in our record into it: a key of ours let in, what runs read back; then observe it.
+
+    A cluster that is in the record is just observed.
+    """
+    found = run.provider.find(run.settings.cluster)
+    if found.cluster is None or (run.record.cluster and run.record.cluster.id == found.cluster.id):
+        return observe(run)
+    if isinstance(run.provider, Authorizing):
+        run.provider.authorize(run.settings.cluster, run.authorized_keys()[0])
+    run.pin(found.machines)
+    run.tell("adopting")
+    outcomes = each([one for one in found.machines if one.state is MachineState.RUNNING], lambda m: _deployed(run, m))
+    marks = {outcome.item: outcome.value for outcome in outcomes if outcome.value}
+    run.save(
+        cluster=found.cluster,
+        provider=run.provider.name,
+        template=run.settings.template,
+        connection=_fetched(run, found),
+        tunnel=None,
+        assigned=tuple(Slot(one.index, number) for one, (_, numbers) in marks.items() for number in numbers),
+        digests={one.name: digest for one, (digest, _) in marks.items()},
+    )
+    return observe(run)
+
+
+def _deployed(run: Run, machine: Machine) -> tuple[str, tuple[int, ...]]:
+    with run.open(machine, LOOK) as host:
+        return engines.deployed(host, "ipcontroller" if machine.role == "controller" else "ipengine")
+
+
+def _fetched(run: Run, found: Found) -> Connection | None:
+    """The connection as the controller's machine holds it; None when it has none that is of use."""
+    if found.controller is None or found.controller.state is not MachineState.RUNNING:
+        return None
+    with run.open(found.controller, LOOK) as host:
+        fetched = connection_files.fetch(host)
+    return parse(fetched.engine, fetched.client) if fetched.engine and fetched.client else None

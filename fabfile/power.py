@@ -1,0 +1,85 @@
+"""Machines switched off and on again, their disks kept; what runs on them comes back with them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from . import tunnel
+from .errors import ClusterError, UsageError
+from .machines import Found, Machine, MachineState, Stoppable
+from .plan import Seen, Slot
+from .run import Run
+from .status import Observed
+
+
+def chosen(found: Found, name: str) -> tuple[Machine, ...]:
+    """The machine of that name, or all for ""; raises UsageError with the nearest name when there is none such."""
+    if not name:
+        return found.machines
+    machine = found.by_name(name)
+    if machine is None:
+        names = ", ".join(machine.name for machine in found.machines)
+        raise UsageError(f"no machine {name!r} in the cluster", hint=f"its machines are {names}")
+    return (machine,)
+
+
+def at_work(observed: Observed, machines: tuple[Machine, ...]) -> tuple[Slot, ...]:
+    """The engines that would lose work if these machines went off: all of them with the controller."""
+    everybody = any(machine.role == "controller" for machine in machines)
+    indexes = {machine.index for machine in machines if machine.role == "engine"}
+    busy = (slot for slot, works in observed.seen.registered.items() if works)
+    return tuple(sorted(slot for slot in busy if everybody or slot.index in indexes))
+
+
+def stop(run: Run, machines: tuple[Machine, ...]) -> None:
+    """Switch these machines off in an orderly way."""
+    provider = stoppable(run)
+    if any(machine.role == "controller" for machine in machines) and run.record.tunnel:
+        tunnel.close_tunnel(run.record.tunnel)
+    for machine in machines:
+        run.tell("stopping", machine.name)
+    provider.stop(run.settings.cluster, machines)
+    left = [one.name for one in machines if _state(run, one) not in (MachineState.STOPPED, None)]
+    if left:
+        raise ClusterError(f"still on: {', '.join(left)}", hint="run `invoke stop` again")
+    for machine in machines:
+        run.tell("stopped", machine.name)
+
+
+def _state(run: Run, machine: Machine) -> MachineState | None:
+    now = run.provider.find(run.settings.cluster).by_name(machine.name)
+    return now.state if now else None
+
+
+def stoppable(run: Run) -> Stoppable:
+    """The provider, if it can stop machines; raises UsageError if not."""
+    if not isinstance(run.provider, Stoppable):
+        raise UsageError(
+            f"provider {run.provider.name} cannot switch machines off and on",
+            hint="`invoke teardown` takes the services off them",
+        )
+    return run.provider
+
+
+def as_if_only(observed: Observed, machines: tuple[Machine, ...]) -> Observed:
+    """The observation without the machines that are off and shall stay so, for a plan that starts only these."""
+    off = [one for one in observed.found.machines if one.state is MachineState.STOPPED and one not in machines]
+    kept = tuple(one for one in observed.found.machines if one not in off)
+    indexes = {one.index for one in off if one.role == "engine"}
+    seen = observed.seen
+    return replace(
+        observed,
+        found=replace(observed.found, machines=kept),
+        seen=Seen(
+            kept,
+            seen.hub_up,
+            seen.registered,
+            frozenset(slot for slot in seen.assigned if slot.index not in indexes),
+            seen.digests,
+        ),
+    )
+
+
+def settle_for(run: Run, observed: Observed) -> None:
+    """Want as many engines as the observed machines were given, whatever the settings ask for."""
+    run.settings = replace(run.settings, engines=max(1, len(observed.seen.assigned)))

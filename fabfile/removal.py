@@ -1,0 +1,102 @@
+"""The way back: machines that are too many, and whole clusters.
+
+Everything here may be run again at any point and is silent about what is gone already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from . import engines, service_managers, tunnel
+from .client_file import remove_client_file
+from .errors import ClusterError, ProviderRefused, UsageError
+from .machines import Machine, MachineState
+from .observation import LOOK, ask_hub
+from .plan import Plan
+from .remote import Host
+from .run import Run
+from .services import CONTROLLER, LEASE, engine_service
+from .status import Observed
+
+
+def retire(run: Run, observed: Observed, todo: Plan, *, disturb: bool) -> None:
+    """Remove the machines that are too many; those that have got work since are spared unless ``disturb``."""
+    if not todo.remove:
+        return
+    agreed = {slot.index for slot in todo.disturbs} if disturb else set()
+    loads = ask_hub(run, observed.found).engines or {}
+    busy = {slot.index for slot, at_work in loads.items() if at_work} - agreed
+    spared = [machine for machine in todo.remove if machine.role == "engine" and machine.index in busy]
+    remove(run, [machine for machine in todo.remove if machine not in spared])
+    if spared:
+        raise UsageError(
+            f"{', '.join(machine.name for machine in spared)} got work in the meantime and was not removed",
+            hint="run the same command again when it is idle, or with --yes",
+        )
+
+
+def remove(run: Run, machines: Sequence[Machine]) -> None:
+    """Remove these machines, services first where the machines stay, and forget what was on them."""
+    for machine in machines:
+        run.tell("removing", machine.name)
+    _sign_off(run, machines)
+    undeploy(run, machines)
+    run.provider.destroy(run.settings.cluster, machines)
+    names = {machine.name for machine in machines}
+    gone = {machine.index for machine in machines if machine.role == "engine"}
+    run.save(
+        assigned=tuple(slot for slot in run.record.assigned if slot.index not in gone),
+        digests={name: digest for name, digest in run.record.digests.items() if name not in names},
+    )
+
+
+def undeploy(run: Run, machines: Sequence[Machine]) -> None:
+    """Take our services off machines that stay when the cluster goes."""
+
+    def work(host: Host, machine: Machine) -> None:
+        manager = service_managers.detect(host)
+        services = (CONTROLLER if machine.role == "controller" else engine_service(()), LEASE)
+        engines.undeploy(host, manager, services)
+
+    if not run.provider.owns_machines:
+        run.on_each([one for one in machines if one.state is not MachineState.STOPPED], work, LOOK)
+
+
+def _sign_off(run: Run, machines: Sequence[Machine]) -> None:
+    """End the engines of machines that are about to go, so that the hub knows it at once and not after its patience."""
+
+    def work(host: Host, machine: Machine) -> None:
+        numbers = [slot.number for slot in run.record.assigned if slot.index == machine.index]
+        service_managers.detect(host).stop(host, engine_service(numbers))
+
+    leaving = [one for one in machines if one.role == "engine" and one.state is MachineState.RUNNING]
+    with suppress(ClusterError):  # one that cannot be reached goes all the same
+        run.on_each(leaving, work, LOOK)
+
+
+def take_down(run: Run, *, forget: bool = False) -> None:
+    """Remove everything of the cluster, here and there, and make sure that it is gone.
+
+    ``forget`` does not insist on reaching machines that stay, to take our services off them.
+    """
+    name = run.settings.cluster
+    found = run.provider.find(name)
+    if run.record.tunnel:
+        tunnel.close_tunnel(run.record.tunnel)
+    cluster = found.cluster or run.record.cluster
+    if cluster:
+        remove_client_file(cluster, run.record.client_file)
+    for machine in found.machines:
+        run.tell("removing", machine.name)
+    if not forget:
+        undeploy(run, found.machines)
+    run.provider.destroy(name, found.machines)
+    run.provider.clean(name)
+    left = run.provider.find(name)
+    if left.cluster:
+        raise ProviderRefused(
+            f"{name} is still there after removing it: {', '.join(machine.name for machine in left.machines)}",
+            hint="run `invoke teardown` again",
+        )
+    run.store.remove()

@@ -1,0 +1,128 @@
+"""A run: one command at work on one cluster, with what it knows and who listens.
+
+Holds the record and writes it down; decides nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from . import host_keys, tunnel
+from .connection import Connection
+from .errors import ProviderRefused, at_machine, raise_together
+from .machines import Event, Machine, OnEvent, Provider, machine_name, silent, wait_for_ssh
+from .plan import Slot
+from .record import PastRun, Record, Timing
+from .remote import Credentials, Host, each
+from .settings import Settings
+from .software import Software, software
+from .state import Store
+
+
+@dataclass
+class Run:
+    """One command at work on one cluster: settings, provider, store, and who listens.
+
+    The record is what this run knows, saved by ``save`` before each side effect.
+    """
+
+    settings: Settings
+    provider: Provider
+    store: Store
+    record: Record
+    listener: OnEvent = silent
+    doing: str = ""
+    begun: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.monotonic)
+    timings: list[Timing] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    tunnelling: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def credentials(self) -> Credentials:
+        """The cluster's own key and pinned host keys."""
+        return Credentials(self.store.path("id_ed25519"), self.store.path("known_hosts"))
+
+    @property
+    def software(self) -> Software:
+        """What hosts must have."""
+        return software(self.settings)
+
+    def save(self, **changes: Any) -> None:
+        """Change the record and write it down."""
+        with self.lock:
+            self._write(**changes)
+
+    def deployed(self, name: str, digest: str, dropped: frozenset[Slot]) -> None:
+        """Note what a machine has now, and that it has the dropped engines no more."""
+        with self.lock:
+            mine = {slot for slot in dropped if machine_name("engine", slot.index) == name}
+            self._write(
+                digests={**self.record.digests, name: digest},
+                assigned=tuple(slot for slot in self.record.assigned if slot not in mine),
+            )
+
+    def _write(self, **changes: Any) -> None:
+        self.record = replace(self.record, **changes)
+        self.record.save(self.store)
+
+    def close(self) -> None:
+        """Keep the times of this run, if there is a cluster to keep them for."""
+        if self.record.cluster:
+            with self.lock:
+                self.record = self.record.after(PastRun(self.doing, self.begun, tuple(self.timings)))
+                self.record.save(self.store)
+
+    def tell(self, what: str, machine: str = "", seconds: float | None = None) -> None:
+        """Say that something happened, and keep the time for ``status --timings``."""
+        self(Event(what, machine, seconds))
+
+    def open(self, machine: Machine, timeout: float | None = None) -> AbstractContextManager[Host]:
+        """A verified connection to the machine, waited for as long as it may boot, or ``timeout`` seconds."""
+        return closing(wait_for_ssh(machine, self.credentials, timeout or self.settings.boot_timeout))
+
+    def on_each(self, machines: Iterable[Machine], work: Callable[[Host, Machine], None], timeout: float) -> None:
+        """Do the work on every machine at once, over a connection of its own; all failures are raised together."""
+
+        def connected(machine: Machine) -> None:
+            with self.open(machine, timeout) as host:
+                work(host, machine)
+
+        outcomes = each(machines, connected)
+        raise_together([at_machine(outcome.error, outcome.item.name) for outcome in outcomes if outcome.error])
+
+    def authorized_keys(self) -> tuple[str, ...]:
+        """The public keys that may log in to the machines: the cluster's own, made now if need be, and ``ssh_keys``."""
+        path = self.credentials.key_file
+        public = path.with_name(path.name + ".pub")
+        own = public.read_text().strip() if path.exists() and public.exists() else ""
+        own = own or host_keys.make_key_pair(path, f"ipyfleet-{self.settings.cluster}")
+        return (own, *self.settings.ssh_keys)
+
+    def pin(self, machines: Iterable[Machine]) -> None:
+        """Write the host keys that the provider vouches for into the cluster's own file."""
+        for machine in machines:
+            if machine.endpoint and machine.host_keys:
+                host_keys.pin(self.credentials.known_hosts, machine.endpoint, machine.host_keys)
+
+    def tunnel_to(self, controller: Machine, connection: Connection) -> dict[str, Any]:
+        """The client document through the one tunnel, opened or reopened on the same local ports if need be."""
+        if controller.endpoint is None:
+            raise ProviderRefused("the controller's machine has no address yet", machine=controller.name)
+        with self.tunnelling:
+            before = self.record.tunnel
+            now = tunnel.ensure_tunnel(before, controller.endpoint, self.credentials, connection, self.store.folder)
+            if now != before:
+                self.save(tunnel=now)
+        return tunnel.local_info(connection, now)
+
+    def __call__(self, event: Event) -> None:
+        """Keep the time of an event and pass it on."""
+        with self.lock:
+            self.timings.append(Timing(time.monotonic() - self.started, event.machine, event.what))
+        self.listener(event)

@@ -1,0 +1,150 @@
+"""One command of the user's: settings read, sudo asked, the record locked, progress shown, questions put.
+
+What the commands of tasks.py and commands/ have in common, and nothing about what they do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from invoke.exceptions import Exit
+
+from . import providers, record, report
+from .errors import NoSuchCluster, ProviderRefused, UsageError
+from .machines import Finding
+from .observation import foreign
+from .plan import Plan, Slot
+from .run import Run
+from .settings import Settings, load
+from .state import Store
+from .status import Observed, Status
+
+if TYPE_CHECKING:
+    from invoke.context import Context
+
+
+def settings_of(c: Context, **options: str) -> Settings:
+    """The settings with these command-line options on top; an option that was not given is ""."""
+    return load(options, runtime_file=str(c.config._runtime_path or ""))
+
+
+def open_run(c: Context, doing: str = "", **options: str) -> Run:
+    """A run on the cluster that the options name, with the template it was made with unless they name another."""
+    settings = settings_of(c, **options)
+    remembered = record.load(Store(settings.cluster)).template
+    if remembered and not options.get("template"):
+        settings = settings_of(c, **{**options, "template": remembered})
+    provider = providers.get(settings)
+    store = Store(settings.cluster)
+    return Run(settings, provider, store, record.load(store), doing=doing)
+
+
+@contextmanager
+def changing(c: Context, doing: str, **options: str) -> Iterator[Run]:
+    """A run that may change the cluster, alone at it."""
+    run = open_run(c, doing, **options)
+    with run.store.lock(doing):
+        run.record = record.load(run.store)
+        yield run
+
+
+@contextmanager
+def showing(run: Run) -> Iterator[None]:
+    """Show what the run tells as it happens, and keep the times for ``status --timings``."""
+    with report.Progress(run.settings.cluster) as progress:
+        run.listener = progress
+        try:
+            yield
+        finally:
+            run.close()
+
+
+def check(run: Run, todo: Plan) -> None:
+    """The provider's preflight for the plan: warnings are shown, all errors together refused."""
+    findings = run.provider.check(len(todo.create)) if todo.create else []
+    report.findings(findings)
+    errors = [finding for finding in findings if finding.level == "error"]
+    if errors:
+        raise ProviderRefused(
+            "\n".join(_sentence(finding) for finding in errors), hint="nothing was made; mend this and run it again"
+        )
+
+
+def _sentence(finding: Finding) -> str:
+    return finding.text + (f": {finding.fix}" if finding.fix else "")
+
+
+def agree(disturbed: Sequence[Slot], *, yes: bool) -> None:
+    """Have the user agree to disturb engines at work; without a terminal and without --yes that is refused."""
+    if not disturbed or yes:
+        return
+    named = ", ".join(str(slot) for slot in disturbed)
+    if not report.can_ask():
+        raise UsageError(
+            f"{named}: at work, and would be disturbed",
+            hint="wait until they are idle, or give --yes to do it all the same",
+        )
+    if not report.confirm(f"{named}: at work, and would be disturbed. Go on?"):
+        raise UsageError("nothing was changed")
+
+
+def agree_to_remove(run: Run, *, yes: bool, adopt: bool) -> None:
+    """Have the user agree that the cluster goes; one that is not in the record needs more than --yes.
+
+    Raises NoSuchCluster when there is none, neither at the provider nor in the record.
+    """
+    found = run.provider.find(run.settings.cluster)
+    cluster = found.cluster or run.record.cluster
+    if cluster is None:
+        raise none_such(run)
+    ours = run.record.cluster is not None and run.record.cluster.id == cluster.id
+    what = f"{cluster.name} ({len(found.machines)} machines, made by {cluster.owner} {report.since(cluster.created)})"
+    if not ours and yes and not adopt:
+        raise UsageError(
+            f"{what} is not in your record", hint="`invoke teardown --adopt --yes` if it is yours to remove"
+        )
+    if yes or not found.cluster:
+        return
+    if not report.can_ask():
+        raise UsageError(f"{what} would be removed", hint="without a terminal, --yes is needed")
+    if not report.confirm(f"Remove {what}?"):
+        raise UsageError("nothing was removed")
+
+
+def known(run: Run, observed: Observed) -> Observed:
+    """The observation of a cluster that exists and is ours; raises NoSuchCluster or UsageError for any other."""
+    if observed.found.cluster is None:
+        raise none_such(run)
+    if not observed.ours:
+        raise foreign(observed.found.cluster)
+    return observed
+
+
+def watching(look: Callable[[], Status], *, json: bool, watch: bool) -> Status:
+    """Show the status; with ``watch`` again every two seconds until Ctrl-C. The last one."""
+    seen = look()
+    with suppress(KeyboardInterrupt):
+        while watch:
+            report.redraw([report.status_json(seen)] if json else report.status_lines(seen))
+            time.sleep(2)
+            seen = look()
+    if not watch:
+        report.say(report.status_json(seen) if json else "\n".join(report.status_lines(seen)))
+    return seen
+
+
+def leave_with(status: Status) -> None:
+    """End the command with the status's exit code, when that is not 0."""
+    if status.exit_code:
+        raise Exit(code=status.exit_code)
+
+
+def none_such(run: Run) -> NoSuchCluster:
+    """There is no cluster of that name."""
+    return NoSuchCluster(
+        f"no cluster {run.settings.cluster!r} on provider {run.provider.name}",
+        hint="`invoke provision --engines 4` makes one",
+    )

@@ -1,0 +1,108 @@
+"""The chain: from nothing to a working, encrypted IPython Parallel cluster in one command, and back in another.
+
+``provision`` looks at what there is and runs the links of fabfile/chain.py over it, each taking the value of the link
+before; a link does nothing where nothing has to be done, so a task may be repeated, resumed and interrupted.
+"""
+
+from __future__ import annotations
+
+from fabfile.command_line import task
+from invoke.collection import Collection
+from invoke.context import Context
+
+from fabfile.commands import machines, project, steps
+from fabfile.commands.options import ADOPT, CLUSTER, TEMPLATE, YES
+
+
+@task(
+    help={
+        "engines": "how many engines the cluster shall have (default: 4)",
+        "cluster": CLUSTER,
+        "template": TEMPLATE,
+        "min-engines": "be content with so many engines when some machines fail",
+        "plan": "only print what would change",
+        "rollback": "on failure, remove the machines that this run made",
+        "adopt": ADOPT,
+        "yes": YES,
+    }
+)
+def provision(
+    c: Context,
+    engines: str = "",
+    cluster: str = "",
+    template: str = "",
+    min_engines: str = "",
+    plan: bool = False,
+    rollback: bool = False,
+    adopt: bool = False,
+    yes: bool = False,
+) -> None:
+    """Bring the cluster to N engines that answer, from whatever there is now."""
+    from fabfile import chain, observation, removal, report, session
+
+    options = {"engines": engines, "cluster": cluster, "template": template, "min_engines": min_engines}
+    with session.changing(c, "provision", **options) as run:
+        observed = observation.adopt(run) if adopt else observation.observe(run)
+        todo = chain.plan(run, observed)
+        if plan:
+            report.say("\n".join(report.plan_lines(todo)))
+            return
+        session.check(run, todo)
+        session.agree(todo.disturbs, yes=yes)
+        with session.showing(run), chain.rolling_back(run, observed, todo, wanted=rollback):
+            found = chain.create(run, observed, todo)
+            connection, secret = chain.connect(run, found, todo)
+            chain.deploy(run, found, todo, connection, secret)
+            answering = chain.count(run, observed, found, todo, connection)
+            removal.retire(run, observed, todo, disturb=yes)
+            chain.hand_over(run, found, connection)
+        report.say(report.done(answering, len(todo.target), run.timings, changed=not todo.empty))
+        report.say(report.snippet(run.settings.cluster))
+
+
+@task(
+    help={
+        "cluster": CLUSTER,
+        "template": TEMPLATE,
+        "json": "print one JSON object and nothing else",
+        "watch": "look again every two seconds, until Ctrl-C",
+        "timings": "print the phases of the last run, machine by machine",
+    }
+)
+def status(
+    c: Context, cluster: str = "", template: str = "", json: bool = False, watch: bool = False, timings: bool = False
+) -> None:
+    """Machines, services and the engines that the hub knows; exit code 0 healthy, 1 degraded, 3 none."""
+    from fabfile import observation, report, session
+
+    run = session.open_run(c, cluster=cluster, template=template)
+    if timings:
+        report.say("\n".join(report.waterfall(run.record)))
+        return
+    session.leave_with(session.watching(lambda: observation.look(run), json=json, watch=watch))
+
+
+@task(
+    help={
+        "cluster": CLUSTER,
+        "template": TEMPLATE,
+        "forget": "do not insist on reaching hosts of yours to take the services off them",
+        "adopt": ADOPT,
+        "yes": YES,
+    }
+)
+def teardown(
+    c: Context, cluster: str = "", template: str = "", forget: bool = False, adopt: bool = False, yes: bool = False
+) -> None:
+    """Remove everything of the cluster, and make sure that nothing is left."""
+    from fabfile import removal, report, session
+
+    with session.changing(c, "teardown", cluster=cluster, template=template) as run:
+        session.agree_to_remove(run, yes=yes, adopt=adopt)
+        with session.showing(run):
+            removal.take_down(run, forget=forget)
+        report.say(f"{run.settings.cluster} is gone")
+
+
+ns = Collection(provision, status, teardown, machines.stop, machines.start, project.test)
+ns.add_collection(Collection.from_module(steps, name="step"))
