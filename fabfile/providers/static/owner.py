@@ -65,7 +65,7 @@ def parse_owner(text: str) -> Owner | None:
         places = {str(name): str(place) for name, place in document["places"].items()}
         if not all(NAME.fullmatch(name) for name in (*names, *places)):
             raise ValueError(names)
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return Owner(SOMEBODY)
     return Owner(cluster, names, places)
 

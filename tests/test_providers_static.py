@@ -1,0 +1,364 @@
+"""Hosts that you have: who becomes which machine, whose a host is, and what a host that cannot be had leads to."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fabfile.errors import HostKeyError, ProviderRefused, RemoteError
+from fabfile.host_facts import HostFacts
+from fabfile.machines import Cluster, MachineSpec, MachineState, silent
+from fabfile.providers import get
+from fabfile.providers.static import Static
+from fabfile.providers.static.owner import SOMEBODY, Owner, owner_json, parse_owner
+from fabfile.providers.static.places import Look, Places
+from fabfile.remote import Endpoint
+from fabfile.settings import Settings
+from fabfile.software import software
+from tests.sshd import Sshd, make_host_key, serving
+
+OURS = Cluster("lab", "11aa", "me@here", 1000.0)
+THEIRS = Cluster("lab", "22bb", "you@there", 2000.0)
+CONTROLLER = MachineSpec("controller", 0)
+
+
+def engines(*indexes: int) -> list[MachineSpec]:
+    return [MachineSpec("engine", index) for index in indexes]
+
+
+class Hosts(Places):
+    """Places in memory: what each host's owner.json says, which hosts do not answer, what was done to whom."""
+
+    def __init__(self, *names: str, owners: dict[str, Owner | None] | None = None) -> None:
+        self.owners: dict[str, Owner | None] = dict.fromkeys(names) | (owners or {})
+        self.silent: set[str] = set()
+        self.cleared: list[str] = []
+        self.asked: list[str] = []
+
+    def look(self, place: str) -> Look:
+        self.asked.append(place)
+        if place in self.silent:
+            raise RemoteError(f"no SSH connection to {place}: no answer", hint="see that it is up")
+        wanted = software(Settings())
+        facts = HostFacts("Linux", wanted.platform, wanted.python, "systemd", True, f"192.0.2.{len(place)}", "")
+        return Look(place, Endpoint(place, "me"), (), facts, self.owners[place])
+
+    def claim(self, place: str, owner: Owner) -> None:
+        there = self.owners[place]
+        if there and there.cluster.id != owner.cluster.id:
+            raise ProviderRefused(f"{place} is taken")
+        told = parse_owner(owner_json(owner).decode())
+        assert told == owner
+        self.owners[place] = told
+
+    def clear(self, place: str) -> None:
+        self.owners[place] = None
+        self.cleared.append(place)
+
+
+def lab(hosts: Hosts, *listed: str, **settings: object) -> Static:
+    return Static(replace(Settings(provider="static", cluster="lab", hosts=listed), **settings), hosts)  # type: ignore[arg-type]  # any setting
+
+
+def names(provider: Static, cluster: str = "lab") -> dict[str, str]:
+    return {machine.name: machine.id for machine in provider.find(cluster).machines}
+
+
+class TestWhoBecomesWhat:
+    def test_the_first_host_is_the_controller_and_the_first_engine_machine_at_one_endpoint(self) -> None:
+        static = lab(Hosts("a", "bb"), "a", "bb")
+        made = static.create(OURS, [CONTROLLER, *engines(0, 1)], silent)
+        assert [(machine.name, machine.id) for machine in made] == [
+            ("controller", "a"),
+            ("engine-0", "a"),
+            ("engine-1", "bb"),
+        ]
+        assert made[0].endpoint == made[1].endpoint == Endpoint("a", "me")
+        assert (made[0].private_address, made[2].private_address) == ("192.0.2.1", "192.0.2.2")
+
+    def test_a_controller_host_that_is_not_among_the_hosts_carries_the_controller_alone(self) -> None:
+        static = lab(Hosts("a", "bb", "head"), "a", "bb", controller_host="head")
+        static.create(OURS, [CONTROLLER, *engines(0, 1)], silent)
+        assert names(static) == {"controller": "head", "engine-0": "a", "engine-1": "bb"}
+
+    def test_a_controller_host_among_the_hosts_carries_both(self) -> None:
+        static = lab(Hosts("a", "bb"), "a", "bb", controller_host="bb")
+        static.create(OURS, [CONTROLLER, *engines(0, 1)], silent)
+        assert names(static) == {"controller": "bb", "engine-0": "a", "engine-1": "bb"}
+
+    def test_engines_are_spread_over_all_hosts(self) -> None:
+        static = lab(Hosts(), "a", "bb", "ccc")
+        assert [static.engines_per_machine(engines) for engines in (1, 3, 4, 7)] == [1, 1, 2, 3]
+
+    def test_a_host_that_left_the_list_keeps_its_machine_and_a_new_one_takes_a_free_place(self) -> None:
+        hosts = Hosts("a", "bb", "ccc", "dddd")
+        lab(hosts, "a", "bb", "ccc").create(OURS, [CONTROLLER, *engines(0, 1, 2)], silent)
+        shorter = lab(hosts, "a", "ccc", "dddd")
+        assert names(shorter) == {"controller": "a", "engine-0": "a", "engine-1": "bb", "engine-2": "ccc"}
+        shorter.destroy("lab", [shorter.find("lab").machines[2]])
+        shorter.create(OURS, engines(1), silent)
+        assert names(shorter)["engine-1"] == "dddd"
+
+    def test_more_machines_than_hosts_are_refused(self) -> None:
+        with pytest.raises(ProviderRefused, match="no host is left for engine-1: 1 are listed"):
+            lab(Hosts("a"), "a").create(OURS, engines(0, 1), silent)
+
+    def test_what_exists_is_returned_as_it_is(self) -> None:
+        static = lab(Hosts("a", "bb"), "a", "bb")
+        first = static.create(OURS, [CONTROLLER, *engines(0, 1)], silent)
+        assert static.create(OURS, [CONTROLLER, *engines(0, 1)], silent) == first
+
+    def test_a_machine_was_created_when_its_host_was_claimed(self) -> None:
+        hosts = Hosts("a", owners={"a": Owner(OURS, {"engine-0": 1234.5}, {"engine-0": "a"})})
+        assert lab(hosts, "a").find("lab").machines[0].created == 1234.5
+
+
+class TestWhoseAHostIs:
+    def test_a_host_of_another_cluster_is_refused_and_the_others_are_claimed(self) -> None:
+        hosts = Hosts("a", "bb", owners={"bb": Owner(THEIRS, {"engine-0": 1.0}, {})})
+        static = lab(hosts, "a", "bb")
+        with pytest.raises(ProviderRefused, match="bb is taken"):
+            static.create(OURS, [CONTROLLER, *engines(0, 1)], silent)
+        assert names(static) == {"controller": "a", "engine-0": "a"}
+
+    def test_of_two_clusters_with_one_name_it_is_the_one_on_the_host_listed_first(self) -> None:
+        owners: dict[str, Owner | None] = {
+            "a": Owner(OURS, {"engine-0": 1.0}, {}),
+            "bb": Owner(THEIRS, {"engine-0": 1.0}, {}),
+        }
+        assert lab(Hosts(owners=owners), "a", "bb").find("lab").cluster == OURS
+        assert lab(Hosts(owners=owners), "bb", "a").find("lab").cluster == THEIRS
+
+    def test_every_cluster_on_the_hosts_is_listed_with_its_machines(self) -> None:
+        other = Cluster("other", "33cc", "you@there", 3.0)
+        owners: dict[str, Owner | None] = {
+            "a": Owner(OURS, {"controller": 1.0, "engine-0": 1.0}, {}),
+            "bb": Owner(other, {"engine-4": 1.0}, {}),
+        }
+        found = lab(Hosts("ccc", owners=owners), "a", "bb", "ccc").clusters()
+        assert [(one.cluster, [machine.name for machine in one.machines]) for one in found] == [
+            (OURS, ["controller", "engine-0"]),
+            (other, ["engine-4"]),
+        ]
+
+    def test_letting_go_of_one_machine_of_two_leaves_the_host_to_the_other(self) -> None:
+        hosts = Hosts("a", "bb")
+        static = lab(hosts, "a", "bb")
+        _, engine, _ = static.create(OURS, [CONTROLLER, *engines(0, 1)], silent)
+        static.destroy("lab", [engine])
+        assert names(static) == {"controller": "a", "engine-1": "bb"}
+        assert not hosts.cleared
+
+    def test_letting_go_of_all_clears_every_host_and_may_be_repeated(self) -> None:
+        hosts = Hosts("a", "bb")
+        static = lab(hosts, "a", "bb")
+        made = static.create(OURS, [CONTROLLER, *engines(0, 1)], silent)
+        static.destroy("lab", made)
+        static.destroy("lab", made)
+        assert sorted(hosts.cleared) == ["a", "bb"]
+        assert static.find("lab").cluster is None
+
+    def test_nothing_to_let_go_means_nothing(self) -> None:
+        hosts = Hosts("a")
+        static = lab(hosts, "a")
+        static.create(OURS, [CONTROLLER], silent)
+        static.destroy("lab", [])
+        assert not hosts.cleared
+
+    def test_a_host_of_another_cluster_is_never_cleared(self) -> None:
+        hosts = Hosts("a")
+        static = lab(hosts, "a")
+        made = static.create(OURS, [CONTROLLER], silent)
+        hosts.owners["a"] = Owner(Cluster("other", "33cc", "you@there", 3.0), {"controller": 1.0}, {})
+        static.destroy("lab", made)
+        assert not hosts.cleared
+
+    @given(st.text())
+    def test_a_file_that_nobody_understands_makes_the_host_somebodys(self, text: str) -> None:
+        owner = parse_owner(text)
+        assert owner is None if not text.strip() else owner is not None and owner.cluster == SOMEBODY
+
+    def test_a_name_that_is_no_machines_makes_the_host_somebodys(self) -> None:
+        strange = owner_json(Owner(OURS, {"engine-../x": 1.0}, {})).decode()
+        assert parse_owner(strange) == Owner(SOMEBODY)
+
+
+class TestHostsThatDoNotAnswer:
+    def test_one_that_is_known_to_be_the_clusters_has_failed(self) -> None:
+        hosts = Hosts("a", "bb")
+        static = lab(hosts, "a", "bb")
+        static.create(OURS, [CONTROLLER, *engines(0, 1)], silent)
+        hosts.silent = {"bb"}
+        failed = static.find("lab").by_name("engine-1")
+        assert failed is not None
+        assert failed.state is MachineState.FAILED
+        assert "no answer" in failed.detail
+
+    def test_one_that_is_not_the_clusters_is_no_machine_of_it(self) -> None:
+        hosts = Hosts("a", "bb")
+        static = lab(hosts, "a", "bb")
+        static.create(OURS, [CONTROLLER, *engines(0)], silent)
+        hosts.silent = {"bb"}
+        assert names(static) == {"controller": "a", "engine-0": "a"}
+
+    def test_when_none_answers_none_is_passed_over(self) -> None:
+        hosts = Hosts("a", "bb")
+        hosts.silent = {"a", "bb"}
+        found = lab(hosts, "a", "bb").find("lab")
+        assert found.cluster is None
+        assert {(machine.name, machine.state) for machine in found.machines} == {
+            ("controller", MachineState.FAILED),
+            ("engine-0", MachineState.FAILED),
+            ("engine-1", MachineState.FAILED),
+        }
+
+    def test_letting_go_of_one_that_worked_a_moment_ago_is_an_error(self) -> None:
+        hosts = Hosts("a")
+        static = lab(hosts, "a")
+        made = static.create(OURS, [CONTROLLER], silent)
+        hosts.silent = {"a"}
+        with pytest.raises(RemoteError, match="no answer"):
+            static.destroy("lab", made)
+
+    def test_letting_go_of_one_that_had_failed_passes_it_over(self) -> None:
+        hosts = Hosts("a", "bb")
+        static = lab(hosts, "a", "bb")
+        static.create(OURS, [CONTROLLER, *engines(0, 1)], silent)
+        hosts.silent = {"bb"}
+        static.destroy("lab", static.find("lab").machines)
+        assert hosts.cleared == ["a"]
+
+    def test_claiming_one_is_an_error_of_that_host(self) -> None:
+        hosts = Hosts("a", "bb")
+        hosts.silent = {"bb"}
+        with pytest.raises(RemoteError, match="no SSH connection to bb"):
+            lab(hosts, "a", "bb").create(OURS, [CONTROLLER, *engines(0, 1)], silent)
+
+
+class TestPreflight:
+    def test_fit_hosts_leave_nothing_to_say(self) -> None:
+        assert lab(Hosts("a", "bb"), "a", "bb").check(3) == []
+
+    def test_no_hosts_say_what_to_write_where(self) -> None:
+        (finding,) = lab(Hosts()).check(3)
+        assert finding.level == "error"
+        assert "hosts: [user@host" in finding.fix
+
+    def test_too_few_hosts_for_the_engines(self) -> None:
+        findings = lab(Hosts("a", "bb"), "a", "bb", engines=5, engines_per_machine=2).check(3)
+        assert [one.text for one in findings] == ["5 engines do not fit on 2 hosts with 2 each"]
+
+    def test_hosts_that_are_not_needed_are_not_asked(self) -> None:
+        hosts = Hosts("a", "bb", "ccc")
+        hosts.silent = {"ccc"}
+        assert lab(hosts, "a", "bb", "ccc", engines=2).check(3) == []
+        assert "ccc" not in hosts.asked
+
+    def test_everything_that_stops_it_is_said_at_once(self) -> None:
+        other = Owner(Cluster("other", "33cc", "you@there", 3.0), {"engine-0": 1.0}, {})
+        hosts = Hosts("a", "bb", owners={"bb": other})
+        hosts.silent = {"a"}
+        texts = [one.text for one in lab(hosts, "a", "bb").check(3)]
+        assert len(texts) == 2
+        assert "no SSH connection to a" in texts[0]
+        assert texts[1].startswith("bb belongs to the cluster 'other' that you@there made on ")
+
+    def test_our_own_mark_is_no_obstacle(self) -> None:
+        hosts = Hosts("a", "bb")
+        static = lab(hosts, "a", "bb")
+        static.create(OURS, [CONTROLLER, *engines(0)], silent)
+        assert static.check(1) == []
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sshd]:
+    """A real SSH server that the user's ssh knows by an ssh_config and a known_hosts of the user's own."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with serving(tmp_path / "sshd") as server:
+        (tmp_path / "config").write_text(
+            f"Host *\n IdentityFile {server.credentials.key_file}\n IdentitiesOnly yes\n"
+            f" UserKnownHostsFile {server.credentials.known_hosts}\n GlobalKnownHostsFile /dev/null\n"
+        )
+        yield server
+
+
+def reaching(server: Sshd, *hosts: str) -> Static:
+    here = (f"{getpass.getuser()}@127.0.0.1:{server.endpoint.port}", *hosts)
+    config = str(server.folder.parent / "config")
+    static = get(Settings(provider="static", cluster="lab", hosts=here, engines=len(here), ssh_config=config))
+    assert isinstance(static, Static)
+    return static
+
+
+class TestOverSsh:
+    def test_a_host_is_reached_as_the_users_ssh_would_and_held_to_its_keys(self, server: Sshd) -> None:
+        static = reaching(server)
+        assert static.find("lab").machines == ()
+        findings = static.check(1)
+        static.close()
+        assert not [one for one in findings if "SSH" in one.text or "host key" in one.text]
+
+    def test_a_loopback_controller_is_refused_when_others_must_reach_it(self, server: Sshd, tmp_path: Path) -> None:
+        with serving(tmp_path / "second") as second:
+            port = second.endpoint.port
+            known = server.credentials.known_hosts
+            known.write_text(known.read_text() + second.credentials.known_hosts.read_text())
+            (second.folder / "authorized_keys").write_text((server.folder / "authorized_keys").read_text())
+            static = reaching(server, f"{getpass.getuser()}@127.0.0.1:{port}")
+            findings = static.check(2)
+            static.close()
+        assert any("was reached at 127.0.0.1, where no other host reaches it" in one.text for one in findings)
+
+    def test_a_host_that_nothing_answers_for_is_a_finding(self, server: Sshd) -> None:
+        server.stop()
+        static = reaching(server)
+        (finding,) = static.check(1)
+        assert finding.level == "error"
+        assert "connection refused" in finding.text
+        assert finding.fix
+
+    def test_an_unknown_host_key_is_shown_and_nothing_is_run(self, server: Sshd) -> None:
+        server.credentials.known_hosts.write_text("")
+        static = reaching(server)
+        (finding,) = static.check(1)
+        static.close()
+        assert "SHA256:" in finding.text
+        assert "log in once with `ssh " in finding.fix
+        assert "Accepted publickey" not in server.log.read_text()
+
+    def test_a_changed_host_key_is_an_error_wherever_it_shows(self, server: Sshd) -> None:
+        server.stop()
+        make_host_key(server.folder / "host_key")
+        server.start()
+        static = reaching(server)
+        (finding,) = static.check(1)
+        assert "is not the pinned one" in finding.text
+        with pytest.raises(HostKeyError):
+            static.create(OURS, [CONTROLLER], silent)
+        static.close()
+
+    def test_a_host_without_ssh_is_a_failed_machine_and_no_exception(self, server: Sshd) -> None:
+        server.stop()
+        machines = reaching(server).find("lab").machines
+        assert [machine.state for machine in machines] == [MachineState.FAILED, MachineState.FAILED]
+
+    def test_a_missing_ssh_config_is_named(self, server: Sshd) -> None:
+        (server.folder.parent / "config").unlink()
+        (finding,) = reaching(server).check(1)
+        assert "ssh -G" in finding.text
+
+
+def test_a_bug_is_not_taken_for_a_host_that_failed() -> None:
+    class Broken(Hosts):
+        def look(self, place: str) -> Look:
+            raise KeyError(place)
+
+    with pytest.raises(KeyError):
+        lab(Broken("a"), "a").find("lab")
