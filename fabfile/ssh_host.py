@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 SCRIPTS = Path(__file__).resolve().parent.parent / "bootscripts"
 END_OF_SCRIPT = "# end of the script, here its own input begins"
 PIECE = 1 << 17
-CHANNELS = 8  # at once on one connection; sshd allows 10 (MaxSessions) unless told otherwise
-KILL_AFTER = 5.0
+CHANNELS = 5  # at once on one connection: sshd allows 10 (MaxSessions), and counts closed ones for a moment longer
+KILL_AFTER = 5  # seconds from asking a command to end to killing it
+GRACE = 7.0  # seconds that this side waits beyond a command's own limit
 AGAIN = "mend the cause on the machine, then run the same command again: it goes on where it stopped"
 
 
@@ -63,7 +64,7 @@ class SshHost:
         timeout = 60.0 + sum(len(file.data) for file in files) / 500_000  # no line slower than 4 Mbit/s is expected
         code, out, err = self._script(SCRIPTS / "place.sh", (), True, timeout, _archive(files))
         self._checked(Result(("place.sh",), code, "", err.decode(errors="replace")), True)
-        return frozenset(out.decode(errors="surrogateescape").splitlines())
+        return frozenset(out.decode(errors="surrogateescape").split("\n")[:-1])
 
     def read(self, path: str) -> bytes | None:
         """A file's bytes, read as root; None when there is no such file."""
@@ -90,7 +91,7 @@ class SshHost:
     @functools.cached_property
     def _limiter(self) -> tuple[str, ...]:
         """How a command is ended on the host itself when its time is over: by `timeout`, where there is one."""
-        words = ("timeout", "-k", f"{KILL_AFTER:.0f}")
+        words = ("timeout", "-k", str(KILL_AFTER))
         return words if self._execute((*words, "1", "true"), 10.0, ())[0] == 0 else ()
 
     def _bounded(
@@ -99,7 +100,7 @@ class SshHost:
         limit = (*self._limiter, str(math.ceil(timeout))) if self._limiter else ()
         asked = ("sudo", "-n") if sudo and not self._root else ()
         begun = time.monotonic()
-        answer = self._execute((*asked, *limit, *words), timeout + KILL_AFTER + 2.0, stdin)
+        answer = self._execute((*asked, *limit, *words), timeout + GRACE, stdin)
         if limit and answer[0] in (124, 137) and time.monotonic() - begun >= math.ceil(timeout):
             raise self._late(words, timeout, answer[1], answer[2])
         return answer

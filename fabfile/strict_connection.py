@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,10 @@ class StrictConnection(fabric.Connection):  # type: ignore[misc]  # fabric has n
             self.transport.set_keepalive(KEEPALIVE)
 
     def close(self) -> None:
-        """Close; twice is fine, and so is a connection that broke or never came up."""
-        super().close()
-        self.client.close()
+        """Close; twice is fine, and so is a connection that broke (or its gateway's) or never came up."""
+        with suppress(*FAILURES):
+            super().close()
+            self.client.close()
 
 
 class Pinned(paramiko.MissingHostKeyPolicy):

@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ class Sshd:
     host_key: str
     credentials: Credentials
     options: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def start(self) -> None:
@@ -37,7 +38,7 @@ class Sshd:
             "ListenAddress 127.0.0.1",
             f"HostKey {self.folder / 'host_key'}",
             f"AuthorizedKeysFile {self.folder / 'authorized_keys'}",
-            f"SetEnv HOME={home}",
+            "SetEnv " + " ".join(f"{name}={value}" for name, value in {"HOME": home, **self.environment}.items()),
             *("UsePAM no", "StrictModes no", "PasswordAuthentication no", "KbdInteractiveAuthentication no"),
             *("PidFile none", "MaxStartups 200", "PermitRootLogin yes", "LogLevel VERBOSE"),
             *self.options,
@@ -82,15 +83,21 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(folder: Path, *options: str, running: bool = True, kind: str = "ed25519") -> Iterator[Sshd]:
-    """A server in this folder, with these further lines of sshd_config; its host key is of this kind."""
+def serving(
+    folder: Path,
+    *options: str,
+    running: bool = True,
+    kind: str = "ed25519",
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Sshd]:
+    """A server in this folder; with further lines of sshd_config, a kind of host key, an environment of commands."""
     folder.mkdir(parents=True, exist_ok=True)
     endpoint = Endpoint("127.0.0.1", getpass.getuser(), free_port())
     host_key = make_host_key(folder / "host_key", kind)
     credentials = Credentials(folder / "login_key", folder / "known_hosts")
     (folder / "authorized_keys").write_text(host_keys.make_key_pair(credentials.key_file, "test") + "\n")
     host_keys.pin(credentials.known_hosts, endpoint, [host_key])
-    server = Sshd(folder, endpoint, host_key, credentials, options)
+    server = Sshd(folder, endpoint, host_key, credentials, options, environment or {})
     try:
         if running:
             server.start()
