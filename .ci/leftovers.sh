@@ -28,7 +28,7 @@ processes() {
 }
 
 files() {
-    for folder in /var/lib/ipyfleet/clusters "${XDG_STATE_HOME:-$HOME/.local/state}/ipyfleet"; do
+    for folder in /var/lib/ipyfleet/clusters /run/systemd/nspawn/propagate "${XDG_STATE_HOME:-$HOME/.local/state}/ipyfleet"; do
         [ -d "$folder" ] && find "$folder" -mindepth 1 -maxdepth 1 -printf 'folder %p\n'
     done
     find "$HOME"/.ipython/profile_*/security -name '*.json' -printf 'connection file %p\n' 2>/dev/null
