@@ -71,6 +71,11 @@ class Store:
         self._on_write = on_write
         self._locked = False
 
+    @property
+    def locked(self) -> bool:
+        """Whether this command may write now."""
+        return self._locked
+
     def path(self, name: str) -> Path:
         """The path of a file of this cluster, for programs that take one; it need not be there."""
         return self.folder / name
@@ -114,7 +119,7 @@ class Store:
 
     def write_file(self, name: str, data: bytes) -> None:
         """Replace a file, 0600 before the first byte and on the disk before it counts."""
-        if not self._locked:
+        if not self.locked:
             raise RuntimeError(f"{name} would be written without the lock: a change of another command could get lost")
         try:
             self._replace(self.path(name), data)
@@ -124,7 +129,7 @@ class Store:
 
     def remove(self) -> None:
         """Remove everything of this cluster; nothing there is fine."""
-        if not self._locked:
+        if not self.locked:
             raise RuntimeError(f"{self.folder} would be removed without the lock")
         try:
             for entry in sorted(self.folder.iterdir(), key=lambda entry: entry.name == LOCK):  # the lock last
@@ -145,7 +150,7 @@ class Store:
 
         Raises Locked at once when another one is at it. The lock goes with the process, however it ends.
         """
-        if self._locked:
+        if self.locked:
             raise RuntimeError(f"the lock of {self.cluster} is held already")
         handle = self._acquire(doing)
         self._locked = True
@@ -166,7 +171,7 @@ class Store:
         while True:
             try:
                 self._make_folder()
-                handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             except OSError as error:
                 raise _refused("written", path, error) from error
             try:

@@ -388,8 +388,9 @@ def test_templates_that_are_not_names_with_keys_are_an_error(users_file: Callabl
 
 
 def test_what_yaml_makes_of_bare_words_is_explained(users_file: Callable[[str], Path]) -> None:
-    users_file("cluster: no\nlease: off\npackages: [1]\nengine_env: {A: yes}\n")
+    users_file("cluster: no\nlease: off\npackages: [1]\nengine_env: {A: yes}\nengines: yes\n")
     said = complaint()
+    assert "engines must be a whole number from 1 to 10000, not True" in said
     assert "cluster must be a name" in said
     assert "packages must be a list of texts" in said
     assert "engine_env must give A a text or number" in said

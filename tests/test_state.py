@@ -132,6 +132,9 @@ def test_a_write_is_heard_after_it_is_on_the_disk(tmp_path: Path) -> None:
 
 
 def test_nothing_is_written_without_the_lock(store: Store) -> None:
+    assert not store.locked
+    with store.lock("provision"):
+        assert store.locked
     with pytest.raises(RuntimeError, match="without the lock"):
         store.write("record", {})
     with pytest.raises(RuntimeError, match="without the lock"):
