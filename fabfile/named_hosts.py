@@ -95,7 +95,7 @@ def parse(named: str) -> tuple[str, str, int | None]:
     """``[user@]host[:port]`` as user ("" when not given), host and port; IPv6 addresses in brackets before a port."""
     text = named.removeprefix("ssh://").rstrip("/")
     user, _, place = text.rpartition("@")
-    match = re.fullmatch(r"\[([^\]]+)\](?::(\d+))?|([^:\[\]]+)(?::(\d+))?|([0-9a-fA-F:.]+(?:%\w+)?)", place)
+    match = re.fullmatch(r"\[([^\]]+)\](?::(\d+))?|([^:\[\]]+)(?::(\d+))?|((?=.*:.*:)[0-9a-fA-F:.]+(?:%\w+)?)", place)
     host = next((match[group] for group in (1, 3, 5) if match[group]), "") if match else ""
     port = int(match[2] or match[4] or 0) if match else 0
     if not host or re.search(r"[\s\0]", text) or host.startswith("-") or user.startswith("-") or port > 65535:
