@@ -40,10 +40,13 @@ class File:
 
 def project_file(path: Path) -> File:
     """The defaults, under ``ipyfleet:`` of invoke.yaml."""
+    whole = "use ipyfleet from its checkout, with invoke.yaml as it came: `pip install -e .` there"
+    if not os.path.isfile(path):
+        raise UsageError(f"{path}, which holds the defaults, is missing", hint=whole)
     document = read(path)
     section = document.values.get("ipyfleet")
     if not isinstance(section, dict):
-        raise UsageError(f"{path} has no section ipyfleet", hint="restore the file as it was checked out")
+        raise UsageError(f"{path} has no section ipyfleet", hint=whole)
     return _file(document, section, ("ipyfleet",))
 
 

@@ -116,6 +116,15 @@ def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
         load(environ={}, runtime_file=str(tmp_path / "nowhere.yaml"))
 
 
+def test_missing_or_foreign_defaults_are_said_with_the_cure(tmp_path: Path) -> None:
+    path = tmp_path / "invoke.yaml"
+    with pytest.raises(UsageError, match=r"invoke\.yaml, which holds the defaults, is missing\n.*`pip install -e \.`"):
+        load(environ={}, project_file=path)
+    path.write_text("run: {echo: true}\n")
+    with pytest.raises(UsageError, match=r"has no section ipyfleet\n.*`pip install -e \.`"):
+        load(environ={}, project_file=path)
+
+
 # -- templates --------------------------------------------------------------------------------------------------------
 
 
