@@ -136,6 +136,13 @@ def parse(engine_file: bytes, client_file: bytes) -> Connection:
     return Connection(texts["engine"], texts["client"])
 
 
+def parse_engine(engine_file: bytes) -> Connection:
+    """A connection of which only the engines' half is known: engines can be deployed with it, nothing else."""
+    text = _decoded("engine", engine_file)
+    _checked("engine", text)
+    return Connection(text, "")
+
+
 def engine_file(connection: Connection) -> bytes:
     """The engines' connection file."""
     return connection.engine.encode()

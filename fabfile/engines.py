@@ -12,8 +12,15 @@ from pathlib import Path
 
 from . import boot
 from .connection import Connection, client_file, engine_file
-from .connection_files import controller_config, controller_files, engine_files, login_client_file, security_folders
-from .errors import ClusterError
+from .connection_files import (
+    ENGINE,
+    controller_config,
+    controller_files,
+    engine_files,
+    login_client_file,
+    security_folders,
+)
+from .errors import ClusterError, ServiceFailed
 from .patience import patience
 from .plan import Deployment
 from .remote import File, Host
@@ -27,6 +34,8 @@ SOFTWARE_ID = "/opt/ipyfleet/env/ipyfleet-software-id"
 SHIPPED = ("systemd", "smf", "bootscripts")
 SERVICE_USER, SERVICE_HOME = "ipyparallel", "/var/lib/ipyparallel"
 MARKS = "/etc/ipyfleet"
+ENV_PYTHON = "/opt/ipyfleet/env/bin/python"
+REGISTERED = "/opt/ipyfleet/libexec/registered-engines.py"
 SPACING = "/opt/ipyfleet/libexec/controller-spacing"
 
 Values = Mapping[str, Sequence[str]]
@@ -134,16 +143,18 @@ def deploy_engines(
     settings: Settings,
     digest: str,
     drop: Sequence[int] = (),
+    name: str = "",
 ) -> None:
     """Files, service, start of the machine's engines: anew when anything changed, else those of ``one.restart``.
 
-    Those of ``drop`` are stopped first, letting a task end. The mark that says what is there goes last.
+    Those of ``drop`` are stopped first, letting a task end. The mark that says what is there goes last. ``name`` is
+    what their idents begin with, when it is not the machine's.
     """
     if drop:
         manager.stop(host, engine_service(drop))
     changed = bool(host.place(engine_files(connection)))
     changed |= manager.install(host, engine_service(one.numbers))
-    changed |= manager.configure(host, engine_service(one.numbers), engine_values(settings, one.name))
+    changed |= manager.configure(host, engine_service(one.numbers), engine_values(settings, name or one.name))
     again = one.numbers if changed else one.restart
     fresh = [number for number in one.numbers if number not in again]
     if again:
@@ -152,6 +163,24 @@ def deploy_engines(
         manager.start(host, engine_service(fresh))
     wait_for_svc(manager, host, engine_service(one.numbers), timeout=settings.start_timeout)
     host.place((_mark(engine_service(one.numbers), digest),))
+
+
+def wait_until_known(host: Host, count: int, settings: Settings) -> tuple[str, ...]:
+    """The idents of the host's engines, as soon as the hub, asked from the host itself, knows so many of them.
+
+    Raises ServiceFailed when it does not within ``start_timeout``.
+    """
+    limit = settings.start_timeout
+    words = (ENV_PYTHON, "-I", REGISTERED, ENGINE, "/run/ipyfleet", str(count), f"{limit:g}")
+    asked = host.run(*words, sudo=True, check=False, timeout=limit + 10)
+    if asked.exit_code:
+        raise ServiceFailed(
+            f"its engines are not registered after {limit:g} s",
+            machine=host.name,
+            seen=asked.stderr,
+            hint=f"see that the controller runs and that this host reaches it; `fab -H {host.address} service-logs`",
+        )
+    return tuple(asked.stdout.split())
 
 
 def _mark(service: Service, digest: str) -> File:

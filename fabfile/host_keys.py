@@ -27,8 +27,8 @@ def make_key_pair(path: Path, comment: str) -> str:
 
     key = Ed25519PrivateKey.generate()
     public = f"{key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()} {comment}".strip()
-    _replace(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
-    _replace(path.with_name(path.name + ".pub"), f"{public}\n".encode())
+    replace_file(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    replace_file(path.with_name(path.name + ".pub"), f"{public}\n".encode())
     return public
 
 
@@ -46,7 +46,7 @@ def pin(path: Path, endpoint: Endpoint, keys: Iterable[str]) -> None:
     lines = dict.fromkeys(f"{name} {plain(key)}" for key in keys)
     with _writing:
         others = [line for line in _lines(path) if line.split(" ", 1)[0] != name]
-        _replace(path, "".join(f"{line}\n" for line in (*others, *lines)).encode())
+        replace_file(path, "".join(f"{line}\n" for line in (*others, *lines)).encode())
 
 
 def pinned(path: Path, endpoint: Endpoint) -> tuple[str, ...]:
@@ -84,7 +84,7 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """Put a file in place at once and complete, readable by its owner alone from its first byte."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

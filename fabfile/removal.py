@@ -14,6 +14,7 @@ from .errors import ClusterError, ProviderRefused, UsageError
 from .machines import Machine, MachineState
 from .observation import LOOK, ask_hub
 from .plan import Plan
+from .record import Record
 from .remote import Host
 from .run import Run
 from .services import CONTROLLER, LEASE, engine_service
@@ -100,3 +101,4 @@ def take_down(run: Run, *, forget: bool = False) -> None:
             hint="run `invoke teardown` again",
         )
     run.store.remove()
+    run.record = Record()

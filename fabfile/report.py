@@ -85,8 +85,14 @@ def _natural(name: str) -> tuple[bool, str, int]:
 
 
 def say(text: str) -> None:
-    """One line or paragraph for the user, on standard output."""
-    print(text, flush=True)
+    """One line or paragraph for the user, on standard output, in place of a heartbeat."""
+    print(("\r\x1b[K" if sys.stdout.isatty() else "") + text, flush=True)
+
+
+def heartbeat(text: str) -> None:
+    """A sign of life while something is waited for, in one place of the terminal; nothing elsewhere."""
+    if sys.stdout.isatty():
+        print(f"\r\x1b[K{text}", end="", flush=True)
 
 
 def warn(text: str) -> None:

@@ -12,7 +12,8 @@ list of lines (single ones hold one line):
   (our services only).
 * ``ipyfleet-repair``: none. It comes and goes with ``ipengine``: installed, started and removed with it.
 
-They take effect at the next ``start`` or ``restart`` of the service. ``state`` of a service with a timer is the
+A service without instances means all instances that the host has, for every verb but ``start`` and ``restart``.
+Values take effect at the next ``start`` or ``restart`` of the service. ``state`` of a service with a timer is the
 timer's.
 """
 
@@ -52,7 +53,7 @@ class Kind:
 
 
 REPAIR_FILES = ("ipyfleet-repair.service", "ipyfleet-repair.timer")
-REPAIR_SCRIPTS = ("engine-repair.sh", "unknown-engines.py")
+REPAIR_SCRIPTS = ("engine-repair.sh", "unknown-engines.py", "registered-engines.py")
 KINDS = {
     "ipcontroller": Kind(
         "ipcontroller.service",
@@ -104,7 +105,8 @@ class Systemd:
     def stop(self, host: Host, service: Service) -> None:
         """Stop and disable, waiting as long as the units' own limit lets a running task go on."""
         names = units(service)
-        host.script(UNITS_SH, "stop", *names, sudo=True, timeout=self._stop_limit(host, names))
+        enabled = names if service.instances else KINDS[service.name].files[:1]
+        host.script(UNITS_SH, "stop", " ".join(enabled), *names, sudo=True, timeout=self._stop_limit(host, names))
 
     @staticmethod
     def _stop_limit(host: Host, names: Sequence[str]) -> float:
@@ -141,8 +143,9 @@ class Systemd:
     def state(self, host: Host, service: Service) -> dict[str, Look]:
         """A look at every instance, by instance; the mark is systemd's id of this one start."""
         names = units(service)
-        shown = host.run("systemctl", "show", f"--property={','.join(PROPERTIES)}", *names).stdout
-        looks = parse_show(shown)
+        looks = parse_show(host.run("systemctl", "show", f"--property={','.join(PROPERTIES)}", *names).stdout)
+        if not service.instances:
+            return {re.sub(r".*@(.*)\..*", r"\1", name): look for name, look in looks.items()}
         return {instance: looks[name] for instance, name in zip(service.instances, names, strict=True)}
 
     def logs(self, host: Host, service: Service, lines: int = 50) -> str:
@@ -160,8 +163,8 @@ class Systemd:
 
 
 def units(service: Service) -> tuple[str, ...]:
-    """The names of a service's units, one an instance, in their order."""
-    return tuple(KINDS[service.name].unit.format(instance) for instance in service.instances)
+    """The names of a service's units, one an instance, in their order; without instances the pattern of them all."""
+    return tuple(KINDS[service.name].unit.format(instance) for instance in service.instances or ("*",))
 
 
 def value_files(service: Service, values: Mapping[str, Sequence[str]]) -> tuple[File, ...]:
@@ -192,14 +195,14 @@ def value_files(service: Service, values: Mapping[str, Sequence[str]]) -> tuple[
 
 def parse_show(text: str) -> dict[str, Look]:
     """The looks in what ``systemctl show`` printed of several units, by unit name."""
-    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in text.strip().split("\n\n")]
+    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in text.split("\n\n") if block.strip()]
     return {block["Id"]: _look(block) for block in blocks}
 
 
 def _look(shown: Mapping[str, str]) -> Look:
     load, active, sub = shown["LoadState"], shown["ActiveState"], shown["SubState"]
     restarts = int(shown.get("NRestarts") or 0)
-    words = load if load in ("not-found", "masked") else f"{active}/{sub}"
+    words = f"{active}/{sub}" if load == "loaded" else load
     if restarts:
         words += f", restarted {restarts} times"
     return Look(_state(load, active, shown["UnitFileState"]), shown.get("InvocationID", ""), words)
