@@ -10,7 +10,7 @@ stage=$(mktemp -d /var/tmp/ipyfleet.XXXXXX)
 trap 'rm -rf "$stage"' EXIT
 trap 'exit 143' HUP INT TERM
 cd "$stage"
-tar -xf -
+tar -xmf - # m: of now, or systemd would not see that a unit has changed
 
 while IFS= read -r line; do
     number=${line%% *} line=${line#* }

@@ -1,10 +1,10 @@
 #!/bin/sh
 # Many units in one round trip, as root: sent to the host, never installed there.
 #
-#   units.sh start ALSO UNIT...       enable and start, not waiting; running units stay as they are
-#   units.sh restart ALSO UNIT...     enable, stop and start, not waiting
-#   units.sh stop UNIT...             stop and disable; what is stopped or not there stays so
-#   units.sh remove "UNIT..." "GLOB..." PATH...   stop all that the globs match, disable, remove the files
+#   units.sh start ALSO UNIT...                 enable and start, not waiting; running units stay as they are
+#   units.sh restart ALSO UNIT...               enable, stop and start, not waiting
+#   units.sh stop "UNIT..." GLOB...             disable the units, stop all that the globs match
+#   units.sh remove "UNIT..." "GLOB..." PATH... the same, then remove the files
 #
 # ALSO names further units, "" for none, whose files may have changed. systemd is told to read its files again only when
 # it has an older one loaded: that costs it more than the start itself.
@@ -17,14 +17,13 @@ reload_if_needed() {
     fi
 }
 
-disable() {
-    if ! systemctl disable --quiet "$@"; then
+# Disabling a template disables all its instances; stopping takes patterns, which systemd itself matches.
+take_out() {
+    # shellcheck disable=SC2086 # a list of units
+    if ! systemctl disable --quiet $units; then
         # Some are not there, which is as good, or it could not be done, which is not.
-        systemctl show --property=LoadState "$@" | grep -q =not-found
+        systemctl show --property=LoadState $units | grep -q =not-found
     fi
-}
-
-stop() {
     systemctl stop -- "$@" || [ $? -eq 5 ] # 5: not loaded
     systemctl reset-failed -- "$@" 2>/dev/null || :
 }
@@ -46,20 +45,17 @@ restart)
     systemctl restart --no-block "$@"
     ;;
 stop)
-    disable "$@"
-    stop "$@"
+    units=$1
+    shift
+    take_out "$@"
     ;;
 remove)
     units=$1
-    globs=$2
+    set -f
+    # shellcheck disable=SC2086 # a list of patterns
+    take_out $2
+    set +f
     shift 2
-    # shellcheck disable=SC2086 # lists of units and of patterns, which systemd itself matches
-    {
-        disable $units
-        set -f
-        stop $globs
-        set +f
-    }
     rm -rf -- "$@"
     systemctl daemon-reload
     ;;
