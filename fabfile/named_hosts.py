@@ -131,6 +131,7 @@ def _resolve(
         gateway=via[0] if via else None,
         key_files=_key_files(options),
         key_alias=options.get("hostkeyalias", [""])[0],
+        named=named,
     )
     files = [file for name in ("userknownhostsfile", "globalknownhostsfile") for file in _paths(options.get(name, []))]
     return endpoint, (*(via[1] if via else ()), _known(host_keys.label(endpoint), files))

@@ -21,9 +21,9 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where SSH reaches a machine, and as whom.
+    """Where SSH reaches a machine, and as whom; as text what a person types to reach it.
 
-    ``gateway`` is the host to go through. A host that the user named brings the user's own ``key_files`` (and the
+    ``gateway`` is the host to go through. A host that the user ``named`` brings the user's own ``key_files`` (and the
     ssh-agent may be asked); None means the cluster's key. ``key_alias`` is the name its host key is pinned under, when
     that is not its address.
     """
@@ -34,8 +34,14 @@ class Endpoint:
     gateway: Endpoint | None = None
     key_files: tuple[str, ...] | None = None
     key_alias: str = ""
+    named: str = ""
 
     def __str__(self) -> str:
+        return self.named or self.address
+
+    @property
+    def address(self) -> str:
+        """``user@host`` or ``user@host:port``, whatever it is named."""
         host = f"[{self.host}]" if ":" in self.host and self.port != 22 else self.host
         return f"{self.user}@{host}" + (f":{self.port}" if self.port != 22 else "")
 

@@ -19,6 +19,7 @@ from .remote import Credentials, Endpoint
 from .ssh_host import SshHost
 from .strict_connection import FAILURES, HANDSHAKE, GatewayFailed, StrictConnection, UnknownHostKey, told
 
+NO_KEY = "No authentication methods available"  # what paramiko says when it has no key to offer
 FAST, SLOW = 0.05, 0.2  # seconds between attempts
 
 
@@ -90,7 +91,7 @@ def worth_retrying(error: BaseException | None) -> bool:
         return False
     if isinstance(error, paramiko.ChannelException) and error.code == 1:  # the gateway forbids forwarding
         return False
-    return "No authentication methods available" not in str(error)
+    return NO_KEY not in str(error)
 
 
 def _open(endpoint: Endpoint, name: str, credentials: Credentials, dial: float, handshake: float) -> SshHost:
@@ -148,11 +149,15 @@ def _hermetic() -> fabric.Config:
 
 
 def _failed(endpoint: Endpoint, name: str, credentials: Credentials, error: BaseException, waited: str) -> RemoteError:
-    if isinstance(error, paramiko.AuthenticationException):
-        keys = [str(credentials.key_file)] if endpoint.key_files is None else [*endpoint.key_files, "the ssh-agent"]
-        hint = f"see that {endpoint.user} accepts the public half of {' or '.join(keys)}"
+    own = endpoint.key_files is not None
+    if isinstance(error, paramiko.AuthenticationException) or NO_KEY in str(error):
+        keys = [*(endpoint.key_files or ()), "a key in the ssh-agent"] if own else [str(credentials.key_file)]
+        hint = f"see that {endpoint.user} there accepts the public half of {' or '.join(keys)}"
+        if own:
+            hint += "; a key with a passphrase has to be in the agent: `ssh-add FILE`"
     elif isinstance(error, FileNotFoundError | PermissionError):
         hint = "see that the key file is there and yours to read"
     else:
-        hint = f"see that the machine is up, its sshd runs and no firewall is between: `ssh {endpoint}` tells more"
+        hint = "see that the machine is up, its sshd runs and no firewall is between"
+        hint += f": `ssh ssh://{endpoint}` tells more" if own else ""
     return RemoteError(f"no SSH connection to {endpoint}{waited}: {told(error)}", machine=name, hint=hint)

@@ -42,7 +42,7 @@ class UnknownHostKey(HostKeyError):
     def __init__(self, endpoint: Endpoint, key: str) -> None:
         told = host_keys.fingerprints([key])
         super().__init__(
-            f"the host key of {endpoint} is unknown; it showed {told}",
+            f"the host key of {_both(endpoint)} is unknown; it showed {told}",
             hint="compare it with the host's own (`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` there); "
             f"when it is the same, give --host-key {host_keys.fingerprint(key)}",
         )
@@ -122,7 +122,7 @@ class Pinned(paramiko.MissingHostKeyPolicy):
 def changed(endpoint: Endpoint, shown: str, pins: tuple[str, ...], file: Path | None) -> HostKeyError:
     """The error for a host that shows another key than the pinned one."""
     return HostKeyError(
-        f"the host key of {endpoint} is not the pinned one: it showed {shown}, "
+        f"the host key of {_both(endpoint)} is not the pinned one: it showed {shown}, "
         f"pinned is {host_keys.fingerprints(pins)}. Somebody may be in between, or the machine was made anew",
         hint=f"if you know that it was made anew, take the line of {host_keys.label(endpoint)} out of {file} "
         "(and out of your own known_hosts); if not, do not connect",
@@ -136,6 +136,11 @@ def use_for_fab() -> None:
 
 class GatewayFailed(paramiko.SSHException):
     """The host to go through could not be reached; the cause says why."""
+
+
+def _both(endpoint: Endpoint) -> str:
+    """A host's name and, where it differs, its address: whose key it is matters."""
+    return str(endpoint) if str(endpoint) == endpoint.address else f"{endpoint} ({endpoint.address})"
 
 
 def told(error: BaseException) -> str:

@@ -91,7 +91,7 @@ class TestResolving:
             f'Host lab\n  HostName 10.9.8.7\n  User ann\n  Port 2200\n  IdentityFile "{key}"\n  IdentityFile /nowhere\n'
             "  HostKeyAlias lab-alias\n"
         )
-        endpoint = Endpoint("10.9.8.7", "ann", 2200, key_files=(str(key),), key_alias="lab-alias")
+        endpoint = Endpoint("10.9.8.7", "ann", 2200, key_files=(str(key),), key_alias="lab-alias", named="lab")
         assert user.resolve("lab").endpoint == endpoint
 
     def test_what_the_user_wrote_wins_over_the_configuration(self, user: User) -> None:
@@ -284,14 +284,22 @@ class TestAdmission:
         with pytest.raises(RemoteError, match="nothing listens there"):
             named_hosts.admit(user.resolve("lab"), user.ours)
 
+    def test_without_any_key_to_offer_the_error_says_what_to_do(self, user: User, server: Sshd) -> None:
+        user.configure(as_host("lab", server).replace(str(server.credentials.key_file), "none"))
+        user.knows(entry(server))
+        endpoint = named_hosts.admit(user.resolve("lab"), user.ours)
+        with pytest.raises(RemoteError, match="no SSH connection to lab") as caught:
+            ssh.open_when_ready(endpoint, "lab", user.ours, timeout=60)
+        assert "ssh-add" in caught.value.hint
+
     def test_every_host_on_the_way_is_verified_by_us(self, user: User, server: Sshd, tmp_path: Path) -> None:
         with serving(tmp_path / "door") as door:
             user.configure(as_host("lab", server, "ProxyJump door") + as_host("door", door))
             fingers = [host_keys.fingerprint(one.host_key) for one in (door, server)]
-            with pytest.raises(HostKeyError, match=f":{door.endpoint.port} is unknown"):
+            with pytest.raises(HostKeyError, match=rf":{door.endpoint.port}\) is unknown"):
                 named_hosts.admit(user.resolve("lab"), user.ours, host_key=fingers[1])
             user.knows(entry(door))
-            with pytest.raises(HostKeyError, match=f":{server.endpoint.port} is unknown"):
+            with pytest.raises(HostKeyError, match=rf":{server.endpoint.port}\) is unknown"):
                 named_hosts.admit(user.resolve("lab"), user.ours)
             user.known_hosts.write_text("")
             endpoint = named_hosts.admit(user.resolve("lab"), user.ours, host_key=",".join(fingers))
@@ -299,7 +307,7 @@ class TestAdmission:
             assert "Accepted publickey" in door.log.read_text()
             host_keys.pin(user.ours.known_hosts, endpoint.gateway or endpoint, [server.host_key])
             elsewhere = replace(user.ours, key_file=tmp_path / "so that no open connection is shared")
-            with pytest.raises(HostKeyError, match=f":{door.endpoint.port} is not the pinned one"):
+            with pytest.raises(HostKeyError, match=rf":{door.endpoint.port}\) is not the pinned one"):
                 ssh.connect(endpoint, "lab", elsewhere)
 
     def test_the_ssh_agent_may_be_asked_for_named_hosts_only(
