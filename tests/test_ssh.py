@@ -267,3 +267,16 @@ def test_fab_builds_connections_that_know_their_name_and_trust_nobody(tmp_path: 
     assert said.stdout == f"{named} StrictConnection\n", said.stderr
     assert "unknown" in said.stderr
     assert not anybody_tried_to_log_in(server)
+
+
+def test_what_arrives_is_acknowledged_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = strict_connection._dial(*listener.getsockname(), timeout=5)
+        theirs = listener.accept()[0]
+        with ours, theirs:
+            for _ in range(3):  # a conversation is what makes Linux delay its acknowledgements
+                ours.send(b"question")
+                theirs.recv(100)
+                theirs.send(b"answer")
+                assert ours.recv(100) == b"answer"
+                assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK)
