@@ -72,6 +72,12 @@ def groups(layout: Layout, name: str) -> tuple[Path, ...]:
     return tuple(one.path / PARENT / name for one in layout.hierarchies)
 
 
+def matching(layout: Layout, prefix: str) -> list[Path]:
+    """The folders of all groups of machines whose name begins so, whether anything is known of the machine or not."""
+    parents = {group.parent for group in groups(layout, "any")}
+    return [path for parent in sorted(parents) for path in sorted(parent.glob(f"{prefix}*"))]
+
+
 def joined(layout: Layout, name: str, words: tuple[str, ...]) -> tuple[str, ...]:
     """A command as it is run in a machine's own groups; its process stays the one that was started."""
     if layout.systemd:

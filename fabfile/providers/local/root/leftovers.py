@@ -16,17 +16,13 @@ def sweep(folder: Path, remove: bool) -> list[str]:
     """Name what belongs to no cluster in the folder: folders, control groups, namespaces; remove it if asked."""
     ours = PREFIX + tag(folder)
     known = {PREFIX + place.key for place in places(folder) if place.cluster()}
-    found = [*_groups(ours), *network.NAMESPACES.glob(f"{ours}*"), *Path("/sys/class/net").glob(f"{ours}*")]
+    groups = cgroups.matching(cgroups.observe(), ours)
+    found = [*groups, *network.NAMESPACES.glob(f"{ours}*"), *Path("/sys/class/net").glob(f"{ours}*")]
     left = [*(path for path in found if path.name[: len(PREFIX) + 10] not in known), *_folders(folder)]
     if remove:
         for path in left:
             _remove(path)
     return [str(path) for path in left]
-
-
-def _groups(ours: str) -> list[Path]:
-    parents = {group.parent for group in cgroups.groups(cgroups.observe(), "any")}
-    return [path for parent in sorted(parents) for path in sorted(parent.glob(f"{ours}*"))]
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -173,6 +173,7 @@ def clean(place: Place) -> None:
     if records:
         names = ", ".join(record.name for record in records)
         raise Refused(f"cluster {place.name} still has machines: {names}", hint="remove them first: `invoke teardown`")
+    nspawn.remains(place, cgroups.observe())
     for folder in place.machines.glob("*"):
         _remove_folder(folder)
     network.down(place, place.cluster())

@@ -156,6 +156,16 @@ def down(place: Place, record: ClusterRecord | None) -> None:
         run("ip", "route", "delete", "unreachable", record.subnet, "metric", str(METRIC), check=False)
 
 
+def unplug(place: Place, interface: str) -> None:
+    """Remove a machine's interface on the bridge, also known by its long name, if it is there.
+
+    The kernel does so by itself some time after the machine ended, too late for one that is started at once.
+    """
+    name = namespace(place)
+    if (NAMESPACES / name).exists():
+        run("ip", "-netns", name, "link", "delete", interface, check=False)
+
+
 def _complete(name: str, subnet: str) -> bool:
     if not (NAMESPACES / name).exists() or not Path("/sys/class/net", name).exists():
         return False

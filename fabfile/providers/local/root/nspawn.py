@@ -93,7 +93,8 @@ def launch(
     folder = place.machines / record.name
     name = unit(place, record.name)
     record = place.save_machine(record, process=None, off=False)
-    processes.send(cgroups.members(cgroups.groups(layout, name)), signal.SIGKILL)  # of a launch that was interrupted
+    if any(group.exists() for group in cgroups.groups(layout, name)):  # of a launch that was interrupted
+        kill(place, [record], layout)
     root = tree.mount(folder, layers)
     furnish(folder, root, cluster.subnet, record)
     cgroups.make(layout, name)
@@ -140,17 +141,37 @@ def kill(place: Place, records: Sequence[MachineRecord], layout: cgroups.Layout)
     Whatever is in a machine's own groups belongs to it, also when its launch was interrupted and no process is known.
     """
     folders = [group for record in records for group in cgroups.groups(layout, unit(place, record.name))]
-    ours: list[Process] = [record.process for record in records if record.process and processes.alive(record.process)]
-    inside = map(processes.identify, cgroups.members(folders))
-    ours += [process for process in inside if process and process not in ours]
-    processes.send([process.pid for process in ours], signal.SIGKILL)
-    if not processes.wait(ours, 10.0):
-        raise Refused("processes of a machine did not end within 10 s of being killed", kind="failed")
-    cgroups.remove(folders)
+    _kill([record.process for record in records if record.process])
+    kill_group_members(folders)
     for record in records:
+        network.unplug(place, f"vb-{unit(place, record.name)}")
         tree.unmount(place.machines / record.name)
-        with suppress(OSError):  # nspawn leaves it when it is killed
-            (PROPAGATE / unit(place, record.name)).rmdir()
+    forget(place, [record.name for record in records])
+
+
+def remains(place: Place, layout: cgroups.Layout) -> None:
+    """End and remove whatever is left of machines of a cluster that has no record of them any more."""
+    kill_group_members(cgroups.matching(layout, unit(place, "")))
+    forget(place, [path.name.removeprefix(unit(place, "")) for path in PROPAGATE.glob(f"{unit(place, '')}*")])
+
+
+def forget(place: Place, names: Sequence[str]) -> None:
+    """Remove what nspawn itself leaves of machines that were killed."""
+    for name in names:
+        with suppress(OSError):  # gone, or something of nspawn's own still in it
+            (PROPAGATE / unit(place, name)).rmdir()
+
+
+def kill_group_members(folders: Sequence[Path]) -> None:
+    """End all processes in these control groups, and remove the groups."""
+    _kill([process for process in map(processes.identify, cgroups.members(folders)) if process])
+    cgroups.remove(folders)
+
+
+def _kill(doomed: Sequence[Process]) -> None:
+    processes.send([process.pid for process in doomed if processes.alive(process)], signal.SIGKILL)
+    if not processes.wait(doomed, 10.0):
+        raise Refused("processes of a machine did not end within 10 s of being killed", kind="failed")
 
 
 def console_text(place: Place, name: str) -> str:
