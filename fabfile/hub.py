@@ -244,8 +244,7 @@ def probe(info: Info, engines: Iterable[int], timeout: float = 10.0) -> dict[int
             client.wait([task for tasks in asked.values() for task in tasks], timeout=deadline - time.monotonic())
             for number, tasks in asked.items():
                 if all(task.ready() and task.successful() for task in tasks):
-                    python, version = tasks[0].get(), tasks[1].get()
-                    found[number] = Answer(python, version)
+                    found[number] = Answer(tasks[0].get(), tasks[1].get())
         finally:
             client.close(linger=0)
     return found
