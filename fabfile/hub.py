@@ -231,8 +231,6 @@ def probe(info: Info, engines: Iterable[int], timeout: float = 10.0) -> dict[int
             return found
         try:
             there = [number for number in wanted if number in client.ids]
-            if not there:
-                return found
             asked = {
                 number: (
                     client[number].apply_async(platform.python_version),
@@ -241,7 +239,8 @@ def probe(info: Info, engines: Iterable[int], timeout: float = 10.0) -> dict[int
                 )
                 for number in there
             }
-            client.wait([task for tasks in asked.values() for task in tasks], timeout=deadline - time.monotonic())
+            left = max(0.0, deadline - time.monotonic())  # below zero would mean for ever
+            client.wait([task for tasks in asked.values() for task in tasks], timeout=left)
             for number, tasks in asked.items():
                 if all(task.ready() and task.successful() for task in tasks):
                     found[number] = Answer(tasks[0].get(), tasks[1].get())

@@ -54,6 +54,14 @@ def test_an_engine_that_the_hub_does_not_know_has_no_answer(cluster):
     assert hub.probe(cluster.info, [1, 7]) == {1: HERE, 7: None}
 
 
+def test_a_probe_whose_time_is_over_once_it_is_connected_does_not_wait_for_ever(cluster):
+    with ipyparallel.Client(cluster.info) as client:
+        task = client[0].apply_async(time.sleep, 5.0)
+        assert hub.probe(cluster.info, [0], timeout=0.0001) == {0: None}
+        assert not task.ready()
+        task.get(timeout=20)
+
+
 def test_nothing_stays_open_after_questions_and_probes(cluster, capfd):
     hub.probe(cluster.info, [0])
     threads, files = threading.active_count(), open_files()
