@@ -56,7 +56,7 @@ def provision(
             answering = chain.count(run, observed, found, todo, connection)
             removal.retire(run, observed, todo, disturb=yes)
             chain.hand_over(run, found, connection)
-        report.say(report.done(answering, len(todo.target), run.timings, changed=not todo.empty))
+        report.say(report.done(answering, len(todo.target), run.timings, run.elapsed, changed=not todo.empty))
         report.say(report.snippet(run.settings.cluster))
 
 

@@ -142,9 +142,8 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def done(engines: int, machines: int, timings: Sequence[Timing], *, changed: bool = True) -> str:
-    """The last line of a provision: what is there, how long it took and where the time went."""
-    total = max((timing.at for timing in timings), default=0.0)
+def done(engines: int, machines: int, timings: Sequence[Timing], total: float, *, changed: bool = True) -> str:
+    """The last line of a provision: what is there, how long it took (s) and where the time went."""
     text = f"{_count(engines, 'engine')} on {_count(machines, 'machine')}"
     if not changed:
         return f"{text}: nothing to do ({total:.1f} s)"

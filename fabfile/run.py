@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import host_keys, tunnel
+from . import host_keys, record, tunnel
 from .connection import Connection
-from .errors import ProviderRefused, at_machine, raise_together
+from .errors import Locked, ProviderRefused, at_machine, raise_together
 from .machines import Event, Machine, OnEvent, Provider, machine_name, silent, wait_for_ssh
 from .plan import Slot
 from .record import PastRun, Record, Timing
@@ -53,6 +53,11 @@ class Run:
         """What hosts must have."""
         return software(self.settings)
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self.started
+
     def save(self, **changes: Any) -> None:
         """Change the record and write it down."""
         with self.lock:
@@ -68,12 +73,14 @@ class Run:
             )
 
     def _write(self, **changes: Any) -> None:
-        self.record = replace(self.record, **changes)
-        self.record.save(self.store)
+        changed = replace(self.record, **changes)
+        if changed != self.record:
+            self.record = changed
+            changed.save(self.store)
 
     def close(self) -> None:
         """Keep the times of this run, if there is a cluster to keep them for."""
-        if self.record.cluster:
+        if self.record.cluster and self.timings:
             with self.lock:
                 self.record = self.record.after(PastRun(self.doing, self.begun, tuple(self.timings)))
                 self.record.save(self.store)
@@ -107,7 +114,8 @@ class Run:
     def pin(self, machines: Iterable[Machine]) -> None:
         """Write the host keys that the provider vouches for into the cluster's own file."""
         for machine in machines:
-            if machine.endpoint and machine.host_keys:
+            pinned = machine.endpoint and host_keys.pinned(self.credentials.known_hosts, machine.endpoint)
+            if machine.endpoint and machine.host_keys and pinned != machine.host_keys:
                 host_keys.pin(self.credentials.known_hosts, machine.endpoint, machine.host_keys)
 
     def tunnel_to(self, controller: Machine, connection: Connection) -> dict[str, Any]:
@@ -118,11 +126,24 @@ class Run:
             before = self.record.tunnel
             now = tunnel.ensure_tunnel(before, controller.endpoint, self.credentials, connection, self.store.folder)
             if now != before:
-                self.save(tunnel=now)
+                self._remember(now)
         return tunnel.local_info(connection, now)
+
+    def _remember(self, now: tunnel.Tunnel) -> None:
+        """Note a new tunnel; a run that only reads takes the lock for that, or leaves it to whoever has the lock."""
+        if self.store.locked:
+            self.save(tunnel=now)
+            return
+        try:
+            with self.store.lock(f"{self.doing or 'status'}: noting the tunnel"):
+                self.record = record.load(self.store)
+                self.save(tunnel=now)
+        except Locked:
+            tunnel.close_tunnel(now)
+            raise
 
     def __call__(self, event: Event) -> None:
         """Keep the time of an event and pass it on."""
         with self.lock:
-            self.timings.append(Timing(time.monotonic() - self.started, event.machine, event.what))
+            self.timings.append(Timing(self.elapsed, event.machine, event.what))
         self.listener(event)

@@ -44,7 +44,7 @@ class Settings:
     heartbeat: float = _setting(0.1, kinds.duration("10ms", "10s"))
     lease: float = _setting(0.0, kinds.duration("1m", "365d", off=True))
     packages: tuple[str, ...] = _setting(("numpy",), kinds.listing(kinds.requirement))
-    packer: str = _setting("json", kinds.choice("json", "pickle"))
+    packer: str = _setting("json", kinds.choice("json", "orjson"))
     controller_options: tuple[str, ...] = _setting((), kinds.listing(owned.option))
     engine_options: tuple[str, ...] = _setting((), kinds.listing(owned.option))
     engine_env: tuple[tuple[str, str], ...] = _setting((), kinds.environment(owned.variable))
@@ -179,6 +179,8 @@ def _contradictions(settings: Settings, origins: Mapping[str, str]) -> list[str]
             f"{origins['patience']}: patience {settings.patience:g}s is less than 20 heartbeats of "
             f"{settings.heartbeat:g}s ({origins['heartbeat']}): give more patience or a shorter heartbeat"
         )
+    if settings.packer == "orjson" and not any(package.startswith("orjson") for package in settings.packages):
+        complaints.append(f"{origins['packer']}: packer orjson needs orjson in packages ({origins['packages']})")
     if settings.provider == "static" and not settings.hosts:
         complaints.append(
             f"{origins['provider']}: the provider static needs hosts: in a file `hosts: [user@one, user@two]`, "

@@ -102,10 +102,10 @@ def test_empty_options_and_variables_count_as_not_given() -> None:
 def test_a_named_file_is_used_instead_of_the_usual_one(users_file: Callable[[str], Path], tmp_path: Path) -> None:
     users_file("engines: 5\n")
     named, given_to_invoke = tmp_path / "named.yaml", tmp_path / "given.yaml"
-    named.write_text("packer: pickle\n")
+    named.write_text("packer: orjson\npackages: [orjson]\n")
     given_to_invoke.write_text("run: {echo: true}\nengines: 9\n")
     environ = {"IPYFLEET_CONFIG": str(named)}
-    assert (load(environ=environ).engines, load(environ=environ).packer) == (4, "pickle")
+    assert (load(environ=environ).engines, load(environ=environ).packer) == (4, "orjson")
     assert load(environ=environ, runtime_file=str(given_to_invoke)).engines == 9
 
 
@@ -131,7 +131,7 @@ def test_missing_or_foreign_defaults_are_said_with_the_cure(tmp_path: Path) -> N
 def test_a_template_extends_others_and_the_nearest_wins(users_file: Callable[[str], Path]) -> None:
     users_file(
         "templates:\n"
-        "  base: {engines: 10, packer: pickle, encryption: hmac}\n"
+        "  base: {engines: 10, packer: orjson, encryption: hmac}\n"
         "  middle: {extends: base, engines: 20, packer: json}\n"
         "  top: {extends: middle, engines: 30}\n"
     )
@@ -205,7 +205,7 @@ def test_a_cluster_name_that_is_a_name_is_taken(name: str) -> None:
     [
         ("provider", "locl", "must be one of local, static; did you mean local?, not 'locl'"),
         ("encryption", "CURVE", "must be one of curve, hmac; did you mean curve?, not 'CURVE'"),
-        ("packer", "msgpack", "must be one of json, pickle"),
+        ("packer", "msgpack", "must be one of json, orjson"),
         ("first_port", "80", "must be a whole number from 1024 to 65518, not '80'"),
         ("first_port", "65519", "must be a whole number from 1024 to 65518"),
         ("engines_per_machine", "-1", "must be a whole number from 0 to 1024"),
@@ -439,7 +439,7 @@ def test_a_time_is_its_number_times_its_unit(number: int, unit: tuple[str, float
         {},
         optional={
             "engines": st.integers(1, 10_000),
-            "packer": st.sampled_from(["json", "pickle"]),
+            "packer": st.just("json"),
             "patience": st.floats(2, 600),
             "cluster": st.from_regex(r"[a-z][a-z0-9]{0,30}", fullmatch=True),
             "first_port": st.integers(1024, 65518),

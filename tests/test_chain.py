@@ -1,0 +1,297 @@
+"""chain.py, observation.py, removal.py, power.py together, on a fleet in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from fabfile import chain, observation, power, removal, session
+from fabfile.client_file import client_file_path
+from fabfile.errors import UsageError
+from fabfile.machines import MachineState
+from fabfile.plan import Plan
+from fabfile.settings import Settings
+from tests.fakes.fleet import FakeFleet, Killed, installed, new_run
+
+SETTINGS = Settings(cluster="lab", provider="memory")
+
+
+@pytest.fixture
+def fleet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeFleet]:
+    fleet = FakeFleet()
+    with installed(fleet, monkeypatch, tmp_path):
+        yield fleet
+
+
+def provision(fleet: FakeFleet, folder: Path, engines: int, *, yes: bool = False, per_machine: int = 1) -> Plan:
+    """The task of tasks.py without its printing."""
+    settings = Settings(cluster="lab", provider="memory", engines=engines)
+    run = new_run(fleet, folder, settings, per_machine)
+    with run.store.lock("provision"):
+        observed = observation.observe(run)
+        todo = chain.plan(run, observed)
+        session.agree(todo.disturbs, yes=yes)
+        found = chain.create(run, observed, todo)
+        connection, secret = chain.connect(run, found, todo)
+        chain.deploy(run, found, todo, connection, secret)
+        answering = chain.count(run, observed, found, todo, connection)
+        assert answering == engines
+        removal.retire(run, observed, todo, disturb=yes)
+        chain.hand_over(run, found, connection)
+    return todo
+
+
+def take_down(fleet: FakeFleet, folder: Path) -> None:
+    run = new_run(fleet, folder, SETTINGS)
+    with run.store.lock("teardown"):
+        removal.take_down(run)
+
+
+def engines_known(fleet: FakeFleet) -> list[str]:
+    return sorted(ident.rpartition("-")[0] for ident in (fleet.registered() or {}).values())
+
+
+def assert_nothing_left(fleet: FakeFleet, folder: Path) -> None:
+    assert fleet.world.empty
+    assert not fleet.tunnels
+    assert not client_file_path("lab").exists()
+    assert not (folder / "state" / "lab").exists()
+
+
+def test_from_nothing_to_engines_that_the_hub_knows(fleet, tmp_path):
+    provision(fleet, tmp_path, 3)
+    assert engines_known(fleet) == ["engine-0-1", "engine-1-1", "engine-2-1"]
+    assert client_file_path("lab").exists()
+
+
+def test_a_second_provision_changes_nothing(fleet, tmp_path):
+    provision(fleet, tmp_path, 3)
+    fleet.live_again()
+    assert provision(fleet, tmp_path, 3).empty
+    assert fleet.events == ["install_client_file"]
+
+
+def test_growing_leaves_the_engines_that_are_there_alone(fleet, tmp_path):
+    provision(fleet, tmp_path, 2)
+    before = set((fleet.registered() or {}).values())
+    fleet.busy = {"engine-0-1", "engine-1-1"}
+    provision(fleet, tmp_path, 4)
+    assert before < set((fleet.registered() or {}).values())
+    assert len(engines_known(fleet)) == 4
+
+
+def test_shrinking_asks_before_an_engine_at_work_goes(fleet, tmp_path, monkeypatch):
+    provision(fleet, tmp_path, 3)
+    fleet.busy = {"engine-0-1", "engine-1-1", "engine-2-1"}
+    monkeypatch.setattr(session.report, "can_ask", lambda: False)
+    with pytest.raises(UsageError, match="engine-1 engine 1, engine-2 engine 1: at work"):
+        provision(fleet, tmp_path, 1)
+    assert len(engines_known(fleet)) == 3
+    provision(fleet, tmp_path, 1, yes=True)
+    assert engines_known(fleet) == ["engine-0-1"]
+
+
+def test_an_engine_that_got_work_after_the_plan_is_spared(fleet, tmp_path):
+    provision(fleet, tmp_path, 3)
+    run = new_run(fleet, tmp_path, Settings(cluster="lab", provider="memory", engines=1))
+    with run.store.lock("provision"):
+        observed = observation.observe(run)
+        todo = chain.plan(run, observed)
+        fleet.busy = {"engine-2-1"}
+        with pytest.raises(UsageError, match="engine-2 got work"):
+            removal.retire(run, observed, todo, disturb=False)
+    assert engines_known(fleet) == ["engine-0-1", "engine-2-1"]
+
+
+def test_several_engines_share_a_machine(fleet, tmp_path):
+    provision(fleet, tmp_path, 4, per_machine=2)
+    assert engines_known(fleet) == ["engine-0-1", "engine-0-2", "engine-1-1", "engine-1-2"]
+    provision(fleet, tmp_path, 3, per_machine=2)
+    assert len(engines_known(fleet)) == 3
+
+
+def test_a_machine_that_was_lost_is_replaced(fleet, tmp_path):
+    provision(fleet, tmp_path, 3)
+    lost = fleet.machine("engine-1")
+    del fleet.world.machines["lab", "engine-1"], fleet.world.keys[lost.id]
+    assert [one.name for one in provision(fleet, tmp_path, 3).create] == ["engine-1"]
+    assert len(engines_known(fleet)) == 3
+
+
+def test_a_lost_controller_gets_new_keys_and_all_engines_follow(fleet, tmp_path):
+    provision(fleet, tmp_path, 2)
+    lost = fleet.machine("controller")
+    before = fleet.on(lost).files["/etc/ipyfleet/curve.json"]
+    del fleet.world.machines["lab", "controller"], fleet.world.keys[lost.id]
+    provision(fleet, tmp_path, 2)
+    assert fleet.on(fleet.machine("controller")).files["/etc/ipyfleet/curve.json"] != before
+    assert len(engines_known(fleet)) == 2
+
+
+def test_the_secret_half_of_the_keys_is_never_in_the_record(fleet, tmp_path):
+    import json
+
+    provision(fleet, tmp_path, 1)
+    secret = json.loads(fleet.on(fleet.machine("controller")).files["/etc/ipyfleet/curve.json"])["secret"]
+    for path in (tmp_path / "state" / "lab").iterdir():
+        assert secret not in path.read_text()
+
+
+def test_new_options_for_the_engines_restart_them_and_not_the_controller(fleet, tmp_path):
+    provision(fleet, tmp_path, 2)
+    start = fleet.on(fleet.machine("controller")).running["ipcontroller", ""]
+    settings = Settings(cluster="lab", provider="memory", engines=2, engine_env=(("OMP_NUM_THREADS", "1"),))
+    run = new_run(fleet, tmp_path, settings)
+    observed = observation.observe(run)
+    todo = chain.plan(run, observed)
+    assert [(one.name, one.restart) for one in todo.deploy] == [("engine-0", (1,)), ("engine-1", (1,))]
+    assert fleet.on(fleet.machine("controller")).running["ipcontroller", ""] == start
+
+
+def test_new_options_for_the_controller_stop_the_engines_first(fleet, tmp_path):
+    provision(fleet, tmp_path, 2)
+    settings = Settings(cluster="lab", provider="memory", engines=2, patience=30.0)
+    run = new_run(fleet, tmp_path, settings)
+    fleet.live_again()
+    with run.store.lock("provision"):
+        observed = observation.observe(run)
+        todo = chain.plan(run, observed)
+        assert todo.restart_controller
+        chain.deploy(run, observed.found, todo, chain.connection_of(run), None)
+    order = [event for event in fleet.events if event.startswith(("stop", "start ", "run forget"))]
+    assert order[:4] == [
+        "stop ipengine 1 on engine-0",
+        "stop ipengine 1 on engine-1",
+        "stop ipcontroller  on controller",
+        "run forget",
+    ]
+    assert len(engines_known(fleet)) == 2
+
+
+def test_a_cluster_that_is_not_in_the_record_is_left_alone_until_it_is_adopted(fleet, tmp_path):
+    provision(fleet, tmp_path, 2)
+    elsewhere = tmp_path / "elsewhere"
+    with pytest.raises(UsageError, match="not in your record"):
+        provision(fleet, elsewhere, 2)
+    run = new_run(fleet, elsewhere, SETTINGS)
+    with run.store.lock("adopt"):
+        observed = observation.adopt(run)
+    assert observed.ours
+    assert len(observed.seen.registered) == 2
+    assert provision(fleet, elsewhere, 2).empty
+
+
+def test_a_cluster_whose_record_is_lost_can_be_taken_down(fleet, tmp_path):
+    provision(fleet, tmp_path, 2)
+    elsewhere = tmp_path / "elsewhere"
+    take_down(fleet, elsewhere)
+    assert fleet.world.empty
+
+
+def test_a_machine_that_was_stopped_comes_back_alone(fleet, tmp_path):
+    provision(fleet, tmp_path, 2)
+    run = new_run(fleet, tmp_path, Settings(cluster="lab", provider="memory", engines=2))
+    with run.store.lock("stop"):
+        found = observation.observe(run).found
+        power.stop(run, power.chosen(found, "engine-0"))
+        power.stop(run, power.chosen(found, "engine-1"))
+    assert engines_known(fleet) == []
+    with run.store.lock("start"):
+        observed = observation.observe(run)
+        observed = power.as_if_only(observed, power.chosen(observed.found, "engine-1"))
+        power.settle_for(run, observed)
+        todo = chain.plan(run, observed)
+        found = chain.create(run, observed, todo)
+        connection, secret = chain.connect(run, found, todo)
+        chain.deploy(run, found, todo, connection, secret)
+        assert chain.count(run, observed, found, todo, connection) == 1
+    assert engines_known(fleet) == ["engine-1-1"]
+    assert fleet.machine("engine-0").state is MachineState.STOPPED
+    assert len(run.record.assigned) == 2
+
+
+def test_an_unknown_machine_is_refused_with_the_names_there_are(fleet, tmp_path):
+    provision(fleet, tmp_path, 1)
+    found = fleet.provider().find("lab")
+    with pytest.raises(UsageError, match="no machine 'engine-9'") as refused:
+        power.chosen(found, "engine-9")
+    assert "controller, engine-0" in refused.value.hint
+
+
+def test_rolling_back_removes_a_new_cluster_whole_and_of_an_old_one_only_what_was_made(fleet, tmp_path):
+    def failing(engines: int) -> None:
+        run = new_run(fleet, tmp_path, Settings(cluster="lab", provider="memory", engines=engines))
+        with run.store.lock("provision"):
+            observed = observation.observe(run)
+            todo = chain.plan(run, observed)
+            with suppress(ZeroDivisionError), chain.rolling_back(run, observed, todo, wanted=True):
+                chain.create(run, observed, todo)
+                raise ZeroDivisionError
+
+    failing(2)
+    assert_nothing_left(fleet, tmp_path)
+    provision(fleet, tmp_path, 2)
+    failing(4)
+    assert engines_known(fleet) == ["engine-0-1", "engine-1-1"]
+    assert provision(fleet, tmp_path, 2).empty
+
+
+def undisturbed(fleet: FakeFleet, folder: Path, steps: tuple[int, ...]) -> int:
+    """Provision to each number of engines in turn; how many events the last one took."""
+    for engines in steps:
+        fleet.live_again()
+        provision(fleet, folder, engines, yes=True)
+    return len(fleet.events)
+
+
+@pytest.mark.parametrize("steps", [(2,), (1, 3), (3, 1)], ids=["make", "grow", "shrink"])
+def test_killed_at_any_point_provision_resumes_and_teardown_leaves_nothing(steps, monkeypatch, tmp_path):
+    *before, last = steps
+    with installed(probe := FakeFleet(), monkeypatch, tmp_path / "probe"):
+        total = undisturbed(probe, tmp_path / "probe", steps)
+    assert total > 5
+    for k in range(1, total + 1):
+        for resume in (True, False):
+            folder = tmp_path / f"{k}-{resume}"
+            fleet = FakeFleet()
+            with installed(fleet, monkeypatch, folder):
+                undisturbed(fleet, folder, tuple(before))
+                fleet.live_again()
+                fleet.kill_at = k
+                with pytest.raises(Killed):
+                    provision(fleet, folder, last, yes=True)
+                at = fleet.events[-1]
+                fleet.live_again()
+                if resume:
+                    provision(fleet, folder, last, yes=True)
+                    assert len(engines_known(fleet)) == last, f"killed at {k}, {at}"
+                    assert provision(fleet, folder, last).empty, f"killed at {k}, {at}"
+                take_down(fleet, folder)
+                assert fleet.world.empty, f"killed at {k}, {at}"
+                assert not client_file_path("lab").exists(), f"killed at {k}, {at}"
+
+
+def test_killed_at_any_point_of_a_teardown_the_next_one_leaves_nothing(monkeypatch, tmp_path):
+    k, total = 0, 1
+    while k < total:
+        k += 1
+        folder = tmp_path / str(k)
+        fleet = FakeFleet()
+        with installed(fleet, monkeypatch, folder):
+            provision(fleet, folder, 2)
+            fleet.live_again()
+            if k == 1:
+                run = new_run(fleet, folder, SETTINGS)
+                with run.store.lock("teardown"):
+                    removal.take_down(run)
+                total = len(fleet.events)
+                continue
+            fleet.kill_at = k - 1
+            with pytest.raises(Killed):
+                take_down(fleet, folder)
+            fleet.live_again()
+            take_down(fleet, folder)
+            assert_nothing_left(fleet, folder)
