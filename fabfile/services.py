@@ -98,14 +98,6 @@ class Leasing(Protocol):
         """Seconds until the lease of this host ends; None without a lease."""
 
 
-def forget_spacing(host: Host) -> None:
-    """Let the host's controller start without waiting: to be called when the cluster's engines have been stopped.
-
-    Any other start waits until engines of the controller before must have left.
-    """
-    host.run("/opt/ipyfleet/libexec/controller-spacing", "forget", sudo=True)
-
-
 HOPELESS = (ServiceState.MAINTENANCE, ServiceState.ABSENT)
 LOOPING = 3  # restarts seen while waiting
 

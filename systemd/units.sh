@@ -19,11 +19,16 @@ reload_if_needed() {
 
 # Disabling a template disables all its instances; stopping takes patterns, which systemd itself matches.
 take_out() {
+    there=
+    for unit in $units; do
+        file=$unit
+        case $unit in
+        *@*) file=${unit%%@*}@.${unit##*.} ;;
+        esac
+        [ ! -e "/etc/systemd/system/$file" ] || there="$there $unit"
+    done
     # shellcheck disable=SC2086 # a list of units
-    if ! systemctl disable --quiet $units; then
-        # Some are not there, which is as good, or it could not be done, which is not.
-        systemctl show --property=LoadState $units | grep -q =not-found
-    fi
+    [ -z "$there" ] || systemctl disable --quiet $there
     systemctl stop -- "$@" || [ $? -eq 5 ] # 5: not loaded
     systemctl reset-failed -- "$@" 2>/dev/null || :
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -15,7 +15,6 @@ from fabfile.services import (
     Service,
     ServiceState,
     engine_service,
-    forget_spacing,
     wait_for_svc,
 )
 
@@ -57,12 +56,6 @@ class Clock:
 class NamedHost:
     name = "engine-0"
     address = "ipyfleet@10.0.0.2"
-
-    def __init__(self) -> None:
-        self.commands: list[tuple[Sequence[str], bool]] = []
-
-    def run(self, *words: str, sudo: bool = False) -> None:
-        self.commands.append((words, sudo))
 
 
 @pytest.fixture
@@ -145,9 +138,3 @@ def test_each_look_is_told(wait: Callable) -> None:
 def test_engines_go_by_their_numbers_and_none_means_all() -> None:
     assert engine_service(range(1, 3)) == Service("ipengine", ("1", "2"))
     assert engine_service(()).instances == ()
-
-
-def test_the_spacing_is_forgotten_as_root() -> None:
-    host = NamedHost()
-    forget_spacing(host)  # type: ignore[arg-type]
-    assert host.commands == [(("/opt/ipyfleet/libexec/controller-spacing", "forget"), True)]
