@@ -185,9 +185,8 @@ def wait_for_engines(
     before: int | None = None
     with Questions(info) as questions:
         while True:
-            asked = time.monotonic()
             # A question lost on a connection that broke is asked again after a second.
-            answer = questions.registered(min(1.0, max(0.1, deadline - asked)))
+            answer = questions.registered(min(1.0, max(POLL, deadline - time.monotonic())))
             if answer is not None:
                 found, left = answer, missing(answer.values())
                 if left != before:
@@ -195,11 +194,10 @@ def wait_for_engines(
                 if not left:
                     return found
                 before = left
-            now = time.monotonic()
-            if now >= deadline:
+            if time.monotonic() >= deadline:
                 break
-            # 50 ms at most between an engine's registration and our knowledge, yet never a tenth of the hub's time.
-            pause(max(0.05, 10 * (now - asked)) if answer is not None else 0.05)
+            # Always the same short pause: the first answer is slow while the controller comes up, the next is not.
+            pause(POLL)
     if found is None:
         raise HubSilent(
             f"the hub did not answer in {timeout:.0f} s",

@@ -160,6 +160,15 @@ def test_probing_an_engine_that_hangs_is_bounded_and_does_not_spoil_the_others(t
         assert answers == {hung: None, 1 - hung: HERE}
 
 
+def test_waiting_pauses_shortly_however_slow_the_first_answer_was(tmp_path):
+    with loopback_cluster(tmp_path) as cluster:
+        cluster.write_files()
+        cluster.start_controller()
+        pauses: list[float] = []
+        hub.wait_for_engines(cluster.info, lambda idents: 3 - len(pauses), timeout=30.0, pause=pauses.append)
+        assert pauses == [hub.POLL] * 3
+
+
 class FakeHub:
     """Answers each question with the frames that ``answers`` makes of its header, in a thread of its own."""
 
