@@ -21,6 +21,7 @@ from fabfile.providers.static.places import Look, Places
 from fabfile.remote import Endpoint
 from fabfile.settings import Settings
 from fabfile.software import software
+from tests.contract.static import StaticContract
 from tests.sshd import Sshd, make_host_key, serving
 
 OURS = Cluster("lab", "11aa", "me@here", 1000.0)
@@ -47,7 +48,7 @@ class Hosts(Places):
             raise RemoteError(f"no SSH connection to {place}: no answer", hint="see that it is up")
         wanted = software(Settings())
         facts = HostFacts("Linux", wanted.platform, wanted.python, "systemd", True, f"192.0.2.{len(place)}", "")
-        return Look(place, Endpoint(place, "me"), (), facts, self.owners[place])
+        return Look(place, Endpoint(place, "me"), (f"ssh-ed25519 {place}",), facts, self.owners[place])
 
     def claim(self, place: str, owner: Owner) -> None:
         there = self.owners[place]
@@ -68,6 +69,18 @@ def lab(hosts: Hosts, *listed: str, **settings: object) -> Static:
 
 def names(provider: Static, cluster: str = "lab") -> dict[str, str]:
     return {machine.name: machine.id for machine in provider.find(cluster).machines}
+
+
+class TestContract(StaticContract):
+    @pytest.fixture(autouse=True)
+    def hosts(self) -> None:
+        self.in_memory = Hosts("head", "a", "bb")
+
+    def new_provider(self) -> Static:
+        return lab(self.in_memory, "a", "bb", cluster="contract", controller_host="head", engines=2)
+
+    def leftovers(self) -> list[str]:
+        return [host for host, owner in self.in_memory.owners.items() if owner]
 
 
 class TestWhoBecomesWhat:
@@ -121,11 +134,27 @@ class TestWhoBecomesWhat:
 
 class TestWhoseAHostIs:
     def test_a_host_of_another_cluster_is_refused_and_the_others_are_claimed(self) -> None:
-        hosts = Hosts("a", "bb", owners={"bb": Owner(THEIRS, {"engine-0": 1.0}, {})})
-        static = lab(hosts, "a", "bb")
+        other = Cluster("other", "33cc", "you@there", 3.0)
+        static = lab(Hosts("a", "bb", owners={"bb": Owner(other, {"engine-0": 1.0}, {})}), "a", "bb")
         with pytest.raises(ProviderRefused, match="bb is taken"):
             static.create(OURS, [CONTROLLER, *engines(0, 1)], silent)
         assert names(static) == {"controller": "a", "engine-0": "a"}
+
+    def test_a_host_of_another_cluster_of_the_same_name_stops_it_before_any_is_claimed(self) -> None:
+        hosts = Hosts("a", "bb", owners={"bb": Owner(THEIRS, {"engine-0": 1.0}, {})})
+        with pytest.raises(ProviderRefused, match="bb belongs to the cluster 'lab' that you@there made"):
+            lab(hosts, "a", "bb").create(OURS, [CONTROLLER], silent)
+        assert hosts.owners["a"] is None
+
+    def test_a_machine_that_had_failed_and_answers_again_is_let_go(self) -> None:
+        hosts = Hosts("a", "bb")
+        static = lab(hosts, "a", "bb")
+        static.create(OURS, [CONTROLLER, *engines(0, 1)], silent)
+        hosts.silent = {"bb"}
+        machines = static.find("lab").machines
+        hosts.silent = set()
+        static.destroy("lab", machines)
+        assert sorted(hosts.cleared) == ["a", "bb"]
 
     def test_of_two_clusters_with_one_name_it_is_the_one_on_the_host_listed_first(self) -> None:
         owners: dict[str, Owner | None] = {

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ...errors import ClusterError, ProviderRefused
-from ...machines import Cluster, Finding, Found, Machine, MachineSpec, MachineState, OnEvent, machine_name
+from ...machines import Cluster, Event, Finding, Found, Machine, MachineSpec, MachineState, OnEvent, machine_name
 from ...remote import each, values
 from ...settings import Settings
 from ...software import software
 from . import preflight
-from .owner import Owner
+from .owner import Owner, whose
 from .places import Look, Places, role_of
 
 
@@ -75,6 +75,11 @@ class Static:
         """Claim a host for each: the i-th for engine-i, else the first free one; one of another cluster is refused."""
         looks, failures = self._look_around(cluster.name)
         mine = _of(cluster, looks)
+        for place, look in looks.items():
+            if look.is_of(cluster.name) and place not in mine:
+                raise ProviderRefused(
+                    f"{place} {whose(look.owner)}", hint="choose another name with --cluster, or remove that cluster"
+                )
         there = {machine.name: place for place, look in mine.items() for machine in look.machines}
         new = self._choose([spec for spec in specs if spec.name not in there], there)
         known = {name: place for look in mine.values() if look.owner for name, place in look.owner.places.items()}
@@ -87,6 +92,8 @@ class Static:
             before = mine[place].owner if place in mine else None
             owner = Owner(cluster, {**names, **(before.names if before else {})}, places)
             self._places.claim(place, owner)
+            for name in names:
+                on_event(Event(f"claimed {place}", name))
             return replace(looks[place], owner=owner)
 
         claimed = values(each(dict.fromkeys(new.values()), claim))
@@ -109,8 +116,11 @@ class Static:
                 raise
             if look.owner is None or not look.is_of(cluster):
                 return
-            gone = {machine.name for machine in going}
-            names = {name: since for name, since in look.owner.names.items() if name not in gone}
+            # One that was let go and claimed again since is another machine; a failed one has no time.
+            gone = {machine.name: machine.created for machine in going}
+            names = {name: since for name, since in look.owner.names.items() if gone.get(name, -1) not in (0, since)}
+            if names == look.owner.names:
+                return
             if names:
                 self._places.claim(place, replace(look.owner, names=names))
             else:
@@ -119,7 +129,11 @@ class Static:
         values(each(dict.fromkeys(machine.id for machine in machines), let_go))
 
     def clean(self, cluster: str) -> None:
-        """Nothing is left beside the hosts."""
+        """Nothing is left beside the hosts; raises ProviderRefused when there is one left."""
+        found = self.find(cluster)
+        if found.cluster:
+            names = ", ".join(f"{machine.name} ({machine.id})" for machine in found.machines)
+            raise ProviderRefused(f"the cluster {cluster!r} still has {names}", hint="run `invoke teardown` again")
 
     def console(self, machine: Machine) -> str:
         """What a host writes on its console does not reach us."""

@@ -42,11 +42,11 @@ def owner_json(owner: Owner) -> bytes:
     cluster = owner.cluster
     document = {
         "schema": SCHEMA,
-        "cluster": cluster.name,
+        "name": cluster.name,
         "id": cluster.id,
         "owner": cluster.owner,
         "created": cluster.created,
-        "names": dict(owner.names),
+        "machines": dict(owner.names),
         "places": dict(owner.places),
     }
     return json.dumps(document).encode() + b"\n"
@@ -59,9 +59,9 @@ def parse_owner(text: str) -> Owner | None:
     try:
         document: dict[str, Any] = json.loads(text)
         cluster = Cluster(
-            str(document["cluster"]), str(document["id"]), str(document["owner"]), float(document["created"])
+            str(document["name"]), str(document["id"]), str(document["owner"]), float(document["created"])
         )
-        names = {str(name): float(since) for name, since in document["names"].items()}
+        names = {str(name): float(since) for name, since in document["machines"].items()}
         places = {str(name): str(place) for name, place in document["places"].items()}
         if not all(NAME.fullmatch(name) for name in (*names, *places)):
             raise ValueError(names)

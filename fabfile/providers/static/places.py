@@ -16,7 +16,7 @@ from ...host_facts import HostFacts, ask
 from ...machines import Machine, MachineState, Role
 from ...remote import Credentials, Endpoint, Host, each
 from ...settings import Settings
-from ...state import Store
+from ...state import Store, home
 from ...strict_connection import UnknownHostKey
 from .owner import Owner, owner_json, parse_owner, whose
 
@@ -63,7 +63,7 @@ class Places:
     """The hosts of one command, with the connections to them."""
 
     def __init__(self, settings: Settings) -> None:
-        self._folder = Store(settings.cluster).folder
+        self._record = Store(settings.cluster).folder
         self._config = Path(settings.ssh_config).expanduser() if settings.ssh_config else None
         self._connections: dict[str, tuple[Endpoint, Host]] = {}
 
@@ -71,8 +71,8 @@ class Places:
         """Look at one host; raises HostKeyError or RemoteError."""
         endpoint, host = self._connect(place)
         facts = ask(host)
-        keys = host_keys.pinned(self._credentials.known_hosts, endpoint)
-        return Look(place, endpoint, keys, facts, parse_owner(facts.owner))
+        self._share_keys(endpoint)
+        return Look(place, endpoint, host_keys.pinned(_known_hosts(), endpoint), facts, parse_owner(facts.owner))
 
     def look_around(self, places: Iterable[str], cluster: str) -> tuple[dict[str, Look], dict[str, ClusterError]]:
         """Look at all these hosts at once, and at those that they say belong to the cluster as well, listed or not.
@@ -113,19 +113,11 @@ class Places:
         while self._connections:
             self._connections.popitem()[1][1].close()
 
-    @property
-    def _credentials(self) -> Credentials:
-        """Pinned keys lie in the cluster's own record, where the chain needs them, as soon as there is one."""
-        folder = self._folder
-        if not folder.is_dir():
-            from platformdirs import user_cache_path
-
-            folder = user_cache_path("ipyfleet", ensure_exists=True)
-        return Credentials(self._folder / "id_ed25519", folder / "known_hosts")
-
     def _connect(self, place: str) -> tuple[Endpoint, Host]:
         if place not in self._connections:
-            credentials = self._credentials
+            known_hosts = _known_hosts()
+            known_hosts.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            credentials = Credentials(known_hosts.with_name("no-key"), known_hosts)
             try:
                 endpoint = named_hosts.admit(named_hosts.resolve(place, config=self._config), credentials)
             except UnknownHostKey as error:
@@ -133,3 +125,16 @@ class Places:
                 raise HostKeyError(error.message, hint=hint) from error
             self._connections[place] = endpoint, ssh.connect(endpoint, place, credentials)
         return self._connections[place]
+
+    def _share_keys(self, endpoint: Endpoint) -> None:
+        """Pin the keys of the whole way in the cluster's own record too, where all other connections look for them."""
+        if self._record.is_dir():
+            for hop in named_hosts.hops(endpoint):
+                keys, ours = host_keys.pinned(_known_hosts(), hop), self._record / "known_hosts"
+                if host_keys.pinned(ours, hop) != keys:
+                    host_keys.pin(ours, hop, keys)
+
+
+def _known_hosts() -> Path:
+    """The pinned keys of all hosts that users name, whatever cluster they belong to."""
+    return home() / ".hosts" / "known_hosts"

@@ -37,7 +37,8 @@ def of_the_hosts(
         for text, fix in obstacles(look.facts, software):
             yield Finding("error", f"{place} {text}", fix)
         if look.owner and not look.is_of(settings.cluster):
-            fix = f"take it out of `hosts`, or, if that cluster is gone for good, clear it: `fab -H {place} undeploy`"
+            remove = f"`invoke teardown --cluster {look.owner.cluster.name or 'NAME'}`"
+            fix = f"take it out of `hosts`, or, if that cluster is yours or gone for good, remove it: {remove}"
             yield Finding("error", f"{place} {whose(look.owner)}", fix)
 
 

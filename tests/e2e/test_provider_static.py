@@ -20,6 +20,7 @@ from fabfile.providers.static import Static
 from fabfile.remote import File, Host
 from fabfile.settings import Settings
 from fabfile.software import Software, software, wheelhouse
+from tests.contract.static import StaticContract
 from tests.e2e.machines import BareHost, bare_hosts
 
 pytestmark = pytest.mark.e2e
@@ -34,7 +35,7 @@ FILES += "-name '*-' -o -name '*.pyc' -o -name __pycache__ \\) -prune -o -print 
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[BareHost]]:
-    with bare_hosts(2, "bare-static", tmp_path_factory.mktemp("bare")) as hosts:
+    with bare_hosts(3, "bare-static", tmp_path_factory.mktemp("bare")) as hosts:
         yield hosts
 
 
@@ -206,15 +207,34 @@ class TestHost:
 
 @pytest.fixture
 def listed(bare: list[BareHost], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings that list both hosts, reached by an ssh_config; a record of our own, empty."""
+    """Settings that list two hosts, reached by an ssh_config; no record yet."""
     monkeypatch.setenv("IPYFLEET_HOME", str(tmp_path / "records"))
     config = tmp_path / "ssh_config"
     config.write_text(
         f"Host *\n IdentityFile {bare[0].credentials.key_file}\n IdentitiesOnly yes\n"
         f" UserKnownHostsFile {bare[0].credentials.known_hosts}\n GlobalKnownHostsFile /dev/null\n"
     )
-    hosts = tuple(f"{one.endpoint.user}@{one.endpoint.host}" for one in bare)
+    hosts = tuple(str(one.endpoint) for one in bare[:2])
     return Settings(provider="static", cluster="lab", hosts=hosts, engines=2, ssh_config=str(config))
+
+
+class TestContract(StaticContract):
+    @pytest.fixture(autouse=True)
+    def three(self, listed: Settings, bare: list[BareHost]) -> Iterator[None]:
+        self.settings = replace(listed, cluster="contract", controller_host=str(bare[2].endpoint))
+        self.bare = bare
+        self.made: list[Static] = []
+        yield
+        for static in self.made:
+            static.close()
+
+    def new_provider(self) -> Static:
+        self.made.append(Static(self.settings))
+        return self.made[-1]
+
+    def leftovers(self) -> list[str]:
+        places = "/etc/ipyfleet /opt/ipyfleet /var/lib/ipyparallel /etc/profile.d/ipyfleet.sh"
+        return [line for host in self.bare for line in host.ssh(f"ls -d {places} 2>/dev/null", check=False).split()]
 
 
 SPECS = [MachineSpec("controller", 0), MachineSpec("engine", 0), MachineSpec("engine", 1)]
