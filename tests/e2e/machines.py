@@ -120,7 +120,7 @@ def root_folder() -> Path:
 
 
 def audit() -> list[str]:
-    """Everything that clusters in this run's root folder have left on the computer, one line a thing; images may stay."""
+    """Everything that clusters of this run's root folder have left on the computer, a line each; images may stay."""
     root = root_folder()
     ours = "ipyf-" + hashlib.sha256(str(root).encode()).hexdigest()[:3]
     left = [f"folder {path}" for path in (root / "clusters").glob("*")]

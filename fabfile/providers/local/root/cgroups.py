@@ -126,7 +126,8 @@ def remove(folders: Iterable[Path], patience: float = 5.0) -> None:
                 if time.monotonic() > deadline:
                     raise Refused(f"the control group {folder} is still in use", kind="failed")
                 time.sleep(0.02)
-        _rmdir(folder.parent)
+        if folder.parent.name == PARENT:  # a slice is systemd's own
+            _rmdir(folder.parent)
 
 
 def _rmdir(folder: Path) -> None:

@@ -109,7 +109,8 @@ def _take_records(place: Place, specs: Sequence[Spec], layers: tuple[str, ...]) 
                 layers=layers,
                 authorized_keys=spec.authorized_keys,
             )
-            shutil.rmtree(place.machines / spec.name, ignore_errors=True)  # of a removal that was interrupted
+            if (place.machines / spec.name).exists():  # without a record: of a removal that was interrupted
+                _remove_folder(place.machines / spec.name)
             place.save_machine(record)
 
 
@@ -126,7 +127,8 @@ def _launch(
     for layer in {layer for record in records for layer in record.layers}:
         if not (images / layer / "layer.json").exists():
             raise Refused(
-                f"the image layer {layer} is gone", hint="remove the machine; `invoke provision` makes another"
+                f"the image layer {layer} is not there",
+                hint="`invoke provision` builds what new machines need; a machine that lost its image must be removed",
             )
     cluster = network.up(place, cluster, pools)
     limits.suffice(place.root, sum(len(other.records()) for other in places(place.root)))
