@@ -29,7 +29,7 @@ from fabfile.settings import Settings
 from fabfile.software import Software
 from fabfile.state import Store
 
-from .provider import MemoryProvider, World
+from tests.fakes.provider import MemoryProvider, World
 
 SOFTWARE = Software("s0ftware", "3.11", ("ipyparallel==9",), "x86_64")
 
