@@ -8,7 +8,7 @@ set -eu
 
 note=/run/ipyfleet/unknown-engines
 grace=10 # s since its start in which an engine may be unknown
-pause=3  # s between the two questions that both must find it unknown
+pause=5  # s between the two questions that both must find it unknown: many may be registering just now
 
 case ${1-} in
 ask)

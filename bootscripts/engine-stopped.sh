@@ -7,18 +7,21 @@
 # parent was killed, are killed. A clean stop leaves nothing and takes no time.
 set -u
 
+groups=${IPYFLEET_GROUPS:-/sys/fs/cgroup}
+own_groups=${IPYFLEET_OWN_GROUPS:-/proc/self/cgroup}
+
 rm -f "/run/ipyfleet/ipengine@$1.ident"
 
 group=''
 while IFS=: read -r hierarchy controllers path; do
     case $hierarchy:$controllers in
     *:name=systemd)
-        group=/sys/fs/cgroup/systemd$path # v1, and v1 with v2 beside it
+        group=$groups/systemd$path # v1, and v1 with v2 beside it
         break
         ;;
-    0:) group=/sys/fs/cgroup$path ;; # v2 alone, unless a line of v1 follows
+    0:) group=$groups$path ;; # v2 alone, unless a line of v1 follows
     esac
-done </proc/self/cgroup
+done <"$own_groups"
 
 # The processes of the group but this one; builtins only, since a command would be in the group itself.
 left_over() {

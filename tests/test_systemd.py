@@ -205,7 +205,7 @@ def test_remove_takes_units_dropins_scripts_and_values_away() -> None:
     placed = RecordingHost()
     service_manager.install(placed, ENGINES)
     service_manager.configure(placed, ENGINES, ENGINE_VALUES)
-    assert {path.removesuffix("/ipyfleet.conf") for path in placed.files} == set(removed)
+    assert {path.removesuffix("/ipyfleet.conf") for path in placed.files} | {"/run/ipyfleet"} == set(removed)
 
 
 def test_logs_of_a_timer_are_those_of_its_service() -> None:

@@ -42,7 +42,7 @@ class Kind:
     """What belongs to a service: ``unit`` is what is started and looked at, ``{}`` its instance.
 
     ``files`` are all its units, ``scripts`` what they run. ``dropin`` gives, for the value that systemd itself must
-    know, the unit that it goes into and the text.
+    know, the unit that it goes into and the text. ``traces`` is what its scripts write.
     """
 
     unit: str
@@ -50,6 +50,7 @@ class Kind:
     scripts: tuple[str, ...]
     keys: tuple[str, ...] = ()
     dropin: tuple[str, str, str] | None = None
+    traces: tuple[str, ...] = ()
 
 
 REPAIR_FILES = ("ipyfleet-repair.service", "ipyfleet-repair.timer")
@@ -60,6 +61,7 @@ KINDS = {
         ("ipcontroller.service",),
         ("controller-start.sh", "controller-spacing.sh"),
         ("spacing", "options"),
+        traces=("/var/lib/ipyparallel/controller-spacing",),
     ),
     "ipengine": Kind(
         "ipengine@{}.service",
@@ -67,6 +69,7 @@ KINDS = {
         ("engine-start.sh", "engine-stopped.sh", *REPAIR_SCRIPTS),
         ("machine", "heartbeat_misses", "options", "environment"),
         ("stop_timeout", "ipengine@.service", "[Service]\nTimeoutStopSec={}\n"),
+        ("/run/ipyfleet",),
     ),
     "ipyfleet-repair": Kind("ipyfleet-repair.timer", REPAIR_FILES, REPAIR_SCRIPTS),
     "ipyfleet-lease": Kind(
@@ -123,11 +126,11 @@ class Systemd:
         host.run("systemctl", "reset-failed", *units(service), sudo=True)
 
     def remove(self, host: Host, service: Service) -> None:
-        """Stop every instance there is, not only those named, and take away units, drop-ins, scripts and values."""
+        """Stop every instance there is, not only those named, and take away all its files."""
         kind = KINDS[service.name]
         paths = [f"{UNIT_FOLDER}/{name}" for name in kind.files] + [_script_path(name) for name in kind.scripts]
         paths += [f"{UNIT_FOLDER}/{kind.dropin[1]}.d"] if kind.dropin else []
-        paths += [f"{VALUE_FOLDER}/{service.name}.values"]
+        paths += [f"{VALUE_FOLDER}/{service.name}.values", *kind.traces]
         # Disabling a template disables its instances; stopping goes by pattern.
         globs = [name.replace("@", "@*") for name in kind.files]
         host.script(

@@ -120,6 +120,10 @@ class Services:
         answer = self.controller.run(*words, timeout=timeout, stdin=(CLIENT + program).encode())
         return json.loads(answer.stdout)
 
+    def repairs(self) -> int:
+        """How often an engine was restarted because the hub did not know it."""
+        return systemd.logs(self.engines, REPAIR, 10_000).count("the hub does not know it")
+
     def every_engine_answers(self, count: int = 2) -> None:
         """Each engine answers through a DirectView."""
         pids = self.compute(PIDS)
@@ -272,26 +276,29 @@ def test_a_killed_engine_is_back_within_ten_seconds(healthy: Services) -> None:
     ids=["main process killed", "all processes killed", "restarted"],
 )
 def test_all_engines_come_back_to_a_controller_that_was_gone(healthy: Services, blow: str) -> None:
-    old = healthy.known()
+    old, repairs = healthy.known(), healthy.repairs()
     shell(healthy.controller, blow)
     healthy.wait_for(2, without=old)
     healthy.every_engine_answers()
+    assert healthy.repairs() == repairs
 
 
 def test_all_engines_come_back_after_a_power_cut_of_the_controllers_machine(healthy: Services) -> None:
-    old = healthy.known()
+    old, repairs = healthy.known(), healthy.repairs()
     healthy.cut_power("controller")
     healthy.boot("controller")
     healthy.wait_for(2, without=old)
     healthy.every_engine_answers()
+    assert healthy.repairs() == repairs
 
 
 def test_all_engines_come_back_after_a_reboot_of_the_controllers_machine(healthy: Services) -> None:
-    old = healthy.known()
+    old, repairs = healthy.known(), healthy.repairs()
     healthy.provider.stop(NAME, [healthy.machines["controller"]])
     healthy.boot("controller")
     healthy.wait_for(2, without=old)
     healthy.every_engine_answers()
+    assert healthy.repairs() == repairs
 
 
 def test_engines_come_back_after_a_power_cut_of_their_machine(healthy: Services) -> None:
