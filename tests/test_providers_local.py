@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pty
-import subprocess
+import signal
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -261,9 +263,24 @@ class TestPrivilege:
             privilege.call("find", {})
 
     def test_a_program_that_breaks_is_shown_with_its_last_lines(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def broken(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
-            return subprocess.CompletedProcess((), 1, "", "Traceback (most recent call last):\nKeyError: 'x'")
-
-        monkeypatch.setattr(subprocess, "run", broken)
+        broken = ("sh", "-c", "cat >/dev/null; echo \"KeyError: 'x'\" >&2; exit 1")
+        monkeypatch.setattr(privilege, "words", lambda verb, euid: broken)
         with pytest.raises(ClusterError, match="KeyError"):
             privilege.call("find", {})
+
+    def test_ctrl_c_waits_for_the_program_to_come_to_a_safe_point(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        begun, safe = tmp_path / "begun", tmp_path / "safe"
+        careful = ("sh", "-c", f"trap '' INT; cat >/dev/null; : >{begun}; sleep 0.6; : >{safe}; echo '{{}}'")
+        monkeypatch.setattr(privilege, "words", lambda verb, euid: careful)
+
+        def interrupt() -> None:
+            while not begun.exists():
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            privilege.call("create", {})
+        assert safe.exists()

@@ -92,13 +92,22 @@ def ask_password() -> None:
 
 def _run(verb: str, request: Mapping[str, Any], timeout: float) -> subprocess.CompletedProcess[str]:
     command = words(verb, os.geteuid())
+    pipe = subprocess.PIPE
     try:
-        return subprocess.run(
-            command, input=json.dumps(request), capture_output=True, text=True, timeout=timeout, check=False
-        )
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
     except FileNotFoundError:
         raise UsageError(
             "machines on this computer need root, and there is no sudo here", hint="install sudo, or run this as root"
         ) from None
+    try:
+        stdout, stderr = process.communicate(json.dumps(request), timeout)
+    except KeyboardInterrupt:
+        # The root program has heard Ctrl-C too and comes to a safe point by itself; killed, it could not.
+        process.communicate()
+        raise
     except subprocess.TimeoutExpired:
-        raise ClusterError(f"`{verb}` as root on this computer has not ended in {timeout:.0f} s") from None
+        raise ClusterError(
+            f"`{verb}` as root on this computer has not ended in {timeout:.0f} s",
+            hint="it goes on; when it has ended, run the same command again",
+        ) from None
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
