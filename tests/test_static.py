@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -19,11 +20,14 @@ HEAVY = {"boto3", "botocore", "fabric", "paramiko", "ipyparallel", "jupyter_clie
 
 def _sources() -> Iterator[Path]:
     """Every text file of the project as it lies here, whether or not this is a git checkout."""
-    for top in ROOT.iterdir():
-        if top.is_file():
-            yield top
-        elif (not top.name.startswith(".") or top.name == ".ci") and top.name not in ("build", "ipyfleet.egg-info"):
-            yield from (path for path in top.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = [name for name in folders if _wanted(name)]
+        yield from (Path(folder, name) for name in files)
+
+
+def _wanted(folder: str) -> bool:
+    made = folder in ("build", "__pycache__") or folder.endswith(".egg-info")
+    return folder == ".ci" or not (folder.startswith(".") or made)
 
 
 SOURCES = sorted(_sources())

@@ -154,8 +154,10 @@ def upstream_wave2d(scratch: Path) -> Path:
     ipyparallel 9.2.0).
     """
     with tarfile.open(source_package(scratch)) as package:
-        members = [member for member in package.getmembers() if f"/{UPSTREAM}/" in member.name]
-        package.extractall(scratch, members, filter="data")
+        members = [member for member in package.getmembers() if f"/{UPSTREAM}/" in member.name and member.isfile()]
+        for member in members:
+            (scratch / member.name).parent.mkdir(parents=True, exist_ok=True)
+            (scratch / member.name).write_bytes(package.extractfile(member).read())
     folder = scratch / f"ipyparallel-{version('ipyparallel')}" / UPSTREAM
     partitioner = folder / "RectPartitioner.py"
     mended, divisions = re.subn(r" / ", " // ", partitioner.read_text())
