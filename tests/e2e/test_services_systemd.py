@@ -124,6 +124,11 @@ class Services:
         """How often an engine was restarted because the hub did not know it."""
         return systemd.logs(self.engines, REPAIR, 10_000).count("the hub does not know it")
 
+    def waits(self) -> int:
+        """How often since its machine's boot a controller has waited until engines of the one before had left."""
+        log = shell(self.controller, "journalctl --quiet --boot --unit=ipcontroller.service")
+        return log.count("until the last controller's engines have left")
+
     def every_engine_answers(self, count: int = 2) -> None:
         """Each engine answers through a DirectView."""
         pids = self.compute(PIDS)
@@ -276,11 +281,11 @@ def test_a_killed_engine_is_back_within_ten_seconds(healthy: Services) -> None:
     ids=["main process killed", "all processes killed", "restarted"],
 )
 def test_all_engines_come_back_to_a_controller_that_was_gone(healthy: Services, blow: str) -> None:
-    old, repairs = healthy.known(), healthy.repairs()
+    old, repairs, waits = healthy.known(), healthy.repairs(), healthy.waits()
     shell(healthy.controller, blow)
     healthy.wait_for(2, without=old)
     healthy.every_engine_answers()
-    assert healthy.repairs() == repairs
+    assert (healthy.repairs(), healthy.waits()) == (repairs, waits + 1)
 
 
 def test_all_engines_come_back_after_a_power_cut_of_the_controllers_machine(healthy: Services) -> None:
@@ -289,7 +294,7 @@ def test_all_engines_come_back_after_a_power_cut_of_the_controllers_machine(heal
     healthy.boot("controller")
     healthy.wait_for(2, without=old)
     healthy.every_engine_answers()
-    assert healthy.repairs() == repairs
+    assert (healthy.repairs(), healthy.waits()) == (repairs, 1)
 
 
 def test_all_engines_come_back_after_a_reboot_of_the_controllers_machine(healthy: Services) -> None:
