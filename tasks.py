@@ -6,10 +6,10 @@ before; a link does nothing where nothing has to be done, so a task may be repea
 
 from __future__ import annotations
 
-from fabfile.command_line import task
 from invoke.collection import Collection
 from invoke.context import Context
 
+from fabfile.command_line import task
 from fabfile.commands import machines, project, steps
 from fabfile.commands.options import ADOPT, CLUSTER, TEMPLATE, YES
 
@@ -53,6 +53,7 @@ def provision(
             found = chain.create(run, observed, todo)
             connection, secret = chain.connect(run, found, todo)
             chain.deploy(run, found, todo, connection, secret)
+            chain.arm(run, found, todo)
             answering = chain.count(run, observed, found, todo, connection)
             removal.retire(run, observed, todo, disturb=yes)
             chain.hand_over(run, found, connection)

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 
 from . import connection_files, engines, hub, service_managers
 from .client_file import install_client_file
@@ -143,6 +144,8 @@ def deploy(run: Run, found: Found, todo: Plan, connection: Connection, secret: s
     The tunnel is opened meanwhile. Raises all failures together; what succeeded stays and is recorded.
     """
     machines = {machine.name: machine for machine in found.machines}
+    if todo.deploy:  # count needs it, and it takes as long to import as an engine to start
+        threading.Thread(target=import_module, args=("ipyparallel",), daemon=True).start()
     if todo.restart_controller:
         _halt(run, found)
     reachable = threading.Event()
@@ -186,7 +189,8 @@ def _deploy_one(run: Run, host: Host, one: Deployment, todo: Plan, connection: C
     manager = service_managers.detect(host)
     if engines.ensure_software(host, run.software):
         run.tell("software installed", one.name)
-    engines.deploy_lease(host, manager, run.settings, "poweroff" if run.provider.owns_machines else "stop")
+    if run.settings.lease or run.record.lease:
+        engines.set_lease(host, manager, run.settings, _lease_action(run))
     if one.role == "controller":
         digest = engines.controller_digest(run.settings, connection, run.software)
         engines.deploy_controller(host, manager, connection, secret, run.settings, digest)
@@ -195,6 +199,24 @@ def _deploy_one(run: Run, host: Host, one: Deployment, todo: Plan, connection: C
         drop = [slot.number for slot in todo.drop if slot.index == one.index]
         engines.deploy_engines(host, manager, one, connection, run.settings, digest, drop)
     run.deployed(one.name, digest, frozenset(todo.drop))
+
+
+def _lease_action(run: Run) -> str:
+    return "poweroff" if run.provider.owns_machines else "stop"
+
+
+def arm(run: Run, found: Found, todo: Plan) -> None:
+    """Give the machines that are kept as they are the lease of the settings, when it is another than they have."""
+    if run.record.lease == run.settings.lease:
+        return
+    kept = {one.name for one in todo.keep}
+
+    def work(host: Host, machine: Machine) -> None:
+        engines.set_lease(host, service_managers.detect(host), run.settings, _lease_action(run))
+        run.tell("lease set" if run.settings.lease else "lease taken away", machine.name)
+
+    run.on_each([one for one in found.machines if one.name in kept], work, run.settings.boot_timeout)
+    run.save(lease=run.settings.lease)
 
 
 def _halt(run: Run, found: Found) -> None:

@@ -194,11 +194,16 @@ def deployed(host: Host, name: str) -> tuple[str, tuple[int, ...]]:
     return digest, tuple(int(number) for number in numbers)
 
 
-def deploy_lease(host: Host, manager: ServiceManager, settings: Settings, action: str) -> None:
-    """Arm, or take away, the timer that ends the machine's use when the lease is over."""
-    if settings.lease:
-        manager.install(host, LEASE)
-        manager.configure(host, LEASE, lease_values(settings, action))
+def set_lease(host: Host, manager: ServiceManager, settings: Settings, action: str) -> None:
+    """Arm the timer that ends the machine's use when the lease is over, or take it away when there shall be none."""
+    if not settings.lease:
+        manager.remove(host, LEASE)
+        return
+    changed = manager.install(host, LEASE)
+    changed |= manager.configure(host, LEASE, lease_values(settings, action))
+    if changed:
+        manager.restart(host, LEASE)
+    else:
         manager.start(host, LEASE)
 
 

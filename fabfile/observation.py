@@ -57,7 +57,9 @@ def observe(run: Run, *, services: bool = False) -> Observed:
         digests=dict(record.digests),
     )
     observed = Observed(found, seen, hub=view.state, idents=view.idents, others=view.others)
-    return replace(observed, services=_ask_services(run, observed)) if services else observed
+    if not services:
+        return observed
+    return replace(observed, services=_ask_services(run, observed), leases=_ask_leases(run, found))
 
 
 def ask_hub(run: Run, found: Found) -> HubView:
@@ -102,6 +104,17 @@ def _ask_services(run: Run, observed: Observed) -> dict[str, str]:
 
     running = [one for one in observed.found.machines if one.state is MachineState.RUNNING and in_doubt(one)]
     return {one.item.name: one.value or str(one.error).splitlines()[0] for one in each(running, look_at)}
+
+
+def _ask_leases(run: Run, found: Found) -> dict[str, float]:
+    """The seconds that each machine has left, from its own timer; nothing is asked when none was armed."""
+
+    def left_on(machine: Machine) -> float | None:
+        with run.open(machine, LOOK) as host:
+            return service_managers.detect(host).lease_left(host)
+
+    armed = [one for one in found.machines if one.state is MachineState.RUNNING] if run.record.lease else []
+    return {one.item.name: one.value for one in each(armed, left_on) if one.value is not None}
 
 
 def look(run: Run) -> Status:

@@ -41,7 +41,8 @@ class Record:
     """What is remembered of a cluster: a cache of its machines, the secrets that open it, and what was put where.
 
     ``machines`` are as last seen; ``assigned`` are the engines that were put on machines, ``digests`` stand for what
-    was deployed, by machine name; ``client_file`` is the path that ipyparallel's clients read; ``runs`` oldest first.
+    was deployed, by machine name; ``client_file`` is the path that ipyparallel's clients read; ``lease`` (s, 0: none) is
+    what machines were last armed with; ``runs`` oldest first.
     """
 
     cluster: Cluster | None = None
@@ -53,6 +54,7 @@ class Record:
     assigned: tuple[Slot, ...] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
     client_file: str = ""
+    lease: float = 0.0
     runs: tuple[PastRun, ...] = ()
 
     def save(self, store: Store) -> None:

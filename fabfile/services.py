@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from .errors import ServiceFailed
 from .remote import Host
@@ -89,13 +89,8 @@ class ServiceManager(Protocol):
     def logs(self, host: Host, service: Service, lines: int = 50) -> str:
         """The service's own last log lines."""
 
-
-@runtime_checkable
-class Leasing(Protocol):
-    """A service manager that knows when the lease of its host ends."""
-
     def lease_left(self, host: Host) -> float | None:
-        """Seconds until the lease of this host ends; None without a lease."""
+        """Seconds until the host's lease ends; None without a lease."""
 
 
 HOPELESS = (ServiceState.MAINTENANCE, ServiceState.ABSENT)
@@ -118,20 +113,23 @@ def wait_for_svc(
     """Wait until every instance is ONLINE on two looks with no restart between them; the second look.
 
     ``timeout`` and ``settle`` (the time between two looks) are seconds; ``beat`` hears what is waited for, once a look.
+    A service without named instances stands for those that the host has.
     Raises ServiceFailed with the service's last log lines: at once for an instance in maintenance or absent, after
     three restarts for one that keeps ending (its manager starts it again and again, so no single look shows it), else
     when the time is over. ONLINE proves that a process runs, not that it is of use: engines are counted in the hub.
     """
     deadline = clock() + timeout
     before: Mapping[str, Look] = {}
-    marks: dict[str, set[str]] = {instance: set() for instance in service.instances}
+    marks: dict[str, set[str]] = {}
     while True:
         now = manager.state(host, service)
+        if not now:
+            raise _failed(manager, host, service, now, f"no instance of {service.name} is there")
         hopeless = [_name(service, i) for i, look in now.items() if look.state in HOPELESS]
         if hopeless:
             raise _failed(manager, host, service, now, f"{', '.join(hopeless)} cannot come up by waiting")
         for instance, look in now.items():
-            marks[instance] |= {look.mark} - {""}
+            marks.setdefault(instance, set()).update({look.mark} - {""})
         looping = [_name(service, i) for i, seen in marks.items() if len(seen) > LOOPING]
         if looping:
             raise _failed(manager, host, service, now, f"{', '.join(looping)} ends each time soon after its start")

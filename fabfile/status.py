@@ -18,8 +18,8 @@ class Observed:
     """One look at a cluster: machines from the provider, engines from the hub, the rest from our record.
 
     ``ours`` says whether the machines are those of our record; ``idents`` are all that the hub knows, ``others`` those
-    that belong to no machine of the cluster; ``services`` holds a state (or why there is none) for machines that were
-    asked.
+    that belong to no machine of the cluster; ``services`` holds a state (or why there is none) and ``leases`` the
+    seconds left for machines that were asked.
     """
 
     found: Found
@@ -29,6 +29,7 @@ class Observed:
     idents: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     services: Mapping[str, str] = field(default_factory=dict)
+    leases: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ def summarise(name: str, provider: str, observed: Observed, now: float) -> Statu
     names = {machine_name("engine", slot.index) for slot in expected} | {machine.name for machine in found.machines}
     lines = tuple(_line(name, observed, expected) for name in sorted(names, key=_order))
     problems = _problems(observed, expected)
-    deadlines = [machine.deadline for machine in found.machines if machine.deadline is not None]
+    left = [machine.deadline - now for machine in found.machines if machine.deadline is not None]
+    left += observed.leases.values()
     return Status(
         name=name,
         provider=provider,
@@ -109,7 +111,7 @@ def summarise(name: str, provider: str, observed: Observed, now: float) -> Statu
         owner=found.cluster.owner,
         cluster_id=found.cluster.id,
         age=max(0.0, now - found.cluster.created),
-        lease_left=max(0.0, min(deadlines) - now) if deadlines else None,
+        lease_left=max(0.0, min(left)) if left else None,
     )
 
 

@@ -37,6 +37,7 @@ def provision(fleet: FakeFleet, folder: Path, engines: int, *, yes: bool = False
         found = chain.create(run, observed, todo)
         connection, secret = chain.connect(run, found, todo)
         chain.deploy(run, found, todo, connection, secret)
+        chain.arm(run, found, todo)
         answering = chain.count(run, observed, found, todo, connection)
         assert answering == engines
         removal.retire(run, observed, todo, disturb=yes)
@@ -237,6 +238,33 @@ def test_rolling_back_removes_a_new_cluster_whole_and_of_an_old_one_only_what_wa
     failing(4)
     assert engines_known(fleet) == ["engine-0-1", "engine-1-1"]
     assert provision(fleet, tmp_path, 2).empty
+
+
+def test_a_lease_is_armed_on_all_machines_shown_and_taken_away(fleet, tmp_path):
+    def with_lease(seconds: float, engines: int) -> float | None:
+        settings = Settings(cluster="lab", provider="memory", engines=engines, lease=seconds)
+        run = new_run(fleet, tmp_path, settings)
+        with run.store.lock("provision"):
+            observed = observation.observe(run)
+            todo = chain.plan(run, observed)
+            found = chain.create(run, observed, todo)
+            connection, secret = chain.connect(run, found, todo)
+            chain.deploy(run, found, todo, connection, secret)
+            chain.arm(run, found, todo)
+            return observation.look(run).lease_left
+
+    def armed() -> list[str]:
+        states = {name: fleet.on(machine) for (_, name), machine in fleet.world.machines.items()}
+        return sorted(name for name, state in states.items() if ("ipyfleet-lease", "") in state.running)
+
+    assert with_lease(0.0, 1) is None
+    assert armed() == []
+    assert with_lease(3600.0, 2) == 60.0
+    assert armed() == ["controller", "engine-0", "engine-1"]
+    assert with_lease(3600.0, 3) == 60.0
+    assert len(armed()) == 4
+    assert with_lease(0.0, 3) is None
+    assert armed() == []
 
 
 def undisturbed(fleet: FakeFleet, folder: Path, steps: tuple[int, ...]) -> int:

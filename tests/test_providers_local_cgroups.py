@@ -32,6 +32,14 @@ def test_a_hybrid_layout_gets_a_group_in_every_tree() -> None:
     assert trees == [f"{tree}/ipyfleet/{NAME}" for tree in ("cpu,cpuacct", "cpuset", "memory", "systemd", "unified")]
 
 
+def test_trees_that_a_container_may_only_read_are_left_alone() -> None:
+    groups = cgroups.groups(recorded("container", systemd=False), NAME)
+    assert [str(group) for group in groups] == [
+        f"/sys/fs/cgroup/unified/ipyfleet/{NAME}",
+        f"/sys/fs/cgroup/systemd/ipyfleet/{NAME}",
+    ]
+
+
 def test_without_systemd_the_command_joins_the_groups_itself() -> None:
     words = cgroups.joined(recorded("v1", systemd=False), NAME, WORDS)
     groups = (f"/sys/fs/cgroup/systemd/ipyfleet/{NAME}", f"/sys/fs/cgroup/memory/ipyfleet/{NAME}")

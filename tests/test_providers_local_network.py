@@ -120,5 +120,5 @@ def test_the_commands_put_a_bridge_into_the_namespace_and_an_address_outside() -
     outside = programs["ip", "-batch", "-"]
     assert "link set up0 master br0" in inside
     assert "address add 10.203.7.1/24 dev ipyf-0123456789" in outside
-    assert f"route add unreachable 10.203.7.0/24 metric {network.METRIC}" in outside
+    assert f"route replace unreachable 10.203.7.0/24 metric {network.METRIC}" in outside
     assert not any("default" in line for line in (*inside, *outside))

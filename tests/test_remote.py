@@ -90,10 +90,10 @@ def test_a_bug_in_the_work_is_raised_as_it_is() -> None:
 
 
 INTERRUPTED = """
-import sys, time
+import os, time
 from fabfile.remote import each
 def work(number):
-    print(number, flush=True)
+    os.write(1, f"{number}\\n".encode())
     time.sleep(60)
 try:
     each(range(100), work, limit=2)

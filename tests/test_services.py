@@ -138,3 +138,14 @@ def test_each_look_is_told(wait: Callable) -> None:
 def test_engines_go_by_their_numbers_and_none_means_all() -> None:
     assert engine_service(range(1, 3)) == Service("ipengine", ("1", "2"))
     assert engine_service(()).instances == ()
+
+
+def test_without_named_instances_those_that_the_host_has_are_waited_for() -> None:
+    manager, clock = ScriptedManager({"1": STARTING}, {"1": ONLINE, "2": ONLINE}), Clock()
+    looks = wait_for_svc(manager, NamedHost(), engine_service(()), pause=clock.pause, clock=clock)  # type: ignore[arg-type]
+    assert sorted(looks) == ["1", "2"]
+
+
+def test_no_instance_at_all_is_no_service_that_is_up() -> None:
+    with pytest.raises(ServiceFailed, match="no instance of ipengine is there"):
+        wait_for_svc(ScriptedManager({}), NamedHost(), engine_service(()))  # type: ignore[arg-type]

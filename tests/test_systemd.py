@@ -11,7 +11,7 @@ import pytest
 from fabfile.errors import UsageError
 from fabfile.remote import File, Result
 from fabfile.service_managers.systemd import parse_show, seconds, service_manager, value_files
-from fabfile.services import CONTROLLER, LEASE, REPAIR, Leasing, Service, ServiceState, engine_service
+from fabfile.services import CONTROLLER, LEASE, REPAIR, Service, ServiceState, engine_service
 
 CASES = Path(__file__).parent / "cases" / "systemd"
 ENGINES = engine_service([1, 2])
@@ -216,7 +216,6 @@ def test_logs_of_a_timer_are_those_of_its_service() -> None:
 
 
 def test_what_is_left_of_a_lease_is_counted_from_the_start_of_the_system() -> None:
-    assert isinstance(service_manager, Leasing)
     armed = RecordingHost(["1000.50 3000.00\n", "NextElapseUSecMonotonic=1h 10min 1.500s\n"])
     assert service_manager.lease_left(armed) == pytest.approx(3201.0)
 

@@ -16,7 +16,6 @@ from typing import Any
 import ipyparallel as ipp
 
 from fabfile.remote import Credentials, Endpoint
-
 from tests.e2e.machines import ssh
 
 ROOT = Path(__file__).parents[2]

@@ -46,7 +46,7 @@ class Debian:
         scope = ("systemd-run", "--quiet", "--scope", "--collect")
         settings = [f"{name}={value}" for name, value in self.environment.items()]
         done = subprocess.run(
-            [*inside, "env", "--ignore-environment", *settings, f"--chdir={CHECKOUT}", *scope, "sh", "-c", command],
+            [*inside, "env", "--ignore-environment", f"--chdir={CHECKOUT}", *settings, *scope, "sh", "-c", command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -128,7 +128,8 @@ def audit() -> list[str]:
     left += [f"mount {line.split()[1]}" for line in _lines("/proc/mounts") if f"{root}/" in line]
     left += [f"network namespace {path}" for path in Path("/run/netns").glob(f"{ours}*")]
     left += [f"interface {path.name}" for path in Path("/sys/class/net").glob(f"{ours}*")]
-    left += [f"control group {path}" for path in Path("/sys/fs/cgroup").glob(f"**/ipyfleet*/{ours}*")]
+    for name in (ours, "ipyf-build-"):
+        left += [f"control group {path}" for path in Path("/sys/fs/cgroup").glob(f"**/ipyfleet*/{name}*")]
     left += [f"nspawn folder {path}" for path in Path("/run/systemd/nspawn/propagate").glob(f"{ours}*")]
     return left + [f"route {route}" for route in _routes()] + list(_processes(root))
 

@@ -180,7 +180,8 @@ def test_every_file_of_the_record_is_for_its_owner_alone(four):
 def test_no_secret_stands_in_a_command_line_a_unit_or_a_log_of_any_machine(four):
     secret = four.ssh("controller", "sudo cat /etc/ipyfleet/curve.json").split('"secret": "')[1].split('"')[0]
     public = four.ssh("controller", "sudo cat /etc/ipyfleet/curve.json").split('"public": "')[1].split('"')[0]
-    look = 'sudo sh -c \'cat /proc/[0-9]*/cmdline | tr "\\0" " "; systemctl show "ip*"; journalctl -q; cat /etc/ipyfleet/*.values\''
+    shown = ("cat /proc/[0-9]*/cmdline", 'systemctl show "ip*"', "journalctl -q", "cat /etc/ipyfleet/*.values")
+    look = f"sudo sh -c '{'; '.join(shown)}' | tr '\\0' ' '"
     for machine in ("controller", "engine-0", "engine-3"):
         seen = four.ssh(machine, look)
         assert "ip" in seen

@@ -28,7 +28,6 @@ from fabfile.services import Look, Service, ServiceState
 from fabfile.settings import Settings
 from fabfile.software import Software
 from fabfile.state import Store
-
 from tests.fakes.provider import MemoryProvider, World
 
 SOFTWARE = Software("s0ftware", "3.11", ("ipyparallel==9",), "x86_64")
@@ -225,6 +224,10 @@ class FakeManager:
     def logs(self, host: FakeHost, service: Service, lines: int = 50) -> str:
         """Nothing is logged."""
         return ""
+
+    def lease_left(self, host: FakeHost) -> float | None:
+        """As long as it was set for."""
+        return 60.0 if ("ipyfleet-lease", "") in host.state.running else None
 
 
 class FakeQuestions:

@@ -1,0 +1,111 @@
+"""status.py: what an observation means."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabfile.machines import Cluster, Endpoint, Found, Machine, MachineState, machine_name
+from fabfile.plan import Seen, Slot
+from fabfile.status import Observed, parse_ident, slot_of, summarise
+
+CLUSTER = Cluster("lab", "c0ffee", "ada@desk", 1000.0)
+NOW = 1090.0
+
+
+def machine(role: str, index: int, **changes) -> Machine:
+    values = {"state": MachineState.RUNNING, "endpoint": Endpoint(f"10.0.0.{10 + index}", "ipyfleet")}
+    return Machine(machine_name(role, index), f"{role}{index}", role, index, **(values | changes))
+
+
+def observed(*machines: Machine, registered: dict[Slot, bool] | None = None, engines: int = 2, **changes) -> Observed:
+    found = Found(CLUSTER, machines or (machine("controller", 0), machine("engine", 0), machine("engine", 1)))
+    known = {Slot(0, 1): False, Slot(1, 1): True} if registered is None else registered
+    seen = Seen(found.machines, changes.pop("hub_up", True), known, frozenset(Slot(i, 1) for i in range(engines)))
+    return Observed(found, seen, **({"hub": "answers"} | changes))
+
+
+def test_all_engines_in_the_hub_is_healthy():
+    status = summarise("lab", "local", observed(), NOW)
+    assert (status.state, status.exit_code, status.engines, status.expected) == ("healthy", 0, 2, 2)
+    assert status.age == 90
+    assert [(one.name, one.service, one.engines, one.busy) for one in status.machines] == [
+        ("controller", "online", 0, 0),
+        ("engine-0", "online", 1, 0),
+        ("engine-1", "online", 1, 1),
+    ]
+
+
+def test_nothing_there_is_none():
+    status = summarise("lab", "local", Observed(Found(), Seen()), NOW)
+    assert (status.state, status.exit_code) == ("none", 3)
+
+
+def test_an_engine_that_the_hub_does_not_know_is_degraded_whatever_its_service_says():
+    status = summarise("lab", "local", observed(registered={Slot(0, 1): False}, services={"engine-1": "online"}), NOW)
+    assert (status.state, status.exit_code) == ("degraded", 1)
+    assert status.problems == ("engine-1 engine 1 is not in the hub (service: online)",)
+
+
+def test_a_silent_hub_is_degraded_and_the_controllers_service_is_shown():
+    status = summarise(
+        "lab", "local", observed(hub_up=False, registered={}, hub="silent", services={"controller": "maintenance"}), NOW
+    )
+    assert status.state == "degraded"
+    assert "the hub does not answer (controller service: maintenance)" in status.problems
+
+
+@pytest.mark.parametrize(
+    ("machines", "problem"),
+    [
+        ((machine("controller", 0), machine("engine", 0)), "engine-1 is gone: `invoke provision` puts it right"),
+        ((machine("engine", 0), machine("engine", 1)), "the controller's machine is gone: `invoke provision`"),
+        (
+            (machine("controller", 0), machine("engine", 0), machine("engine", 1, state=MachineState.STOPPED)),
+            "engine-1 is stopped: `invoke start` starts it",
+        ),
+        (
+            (
+                machine("controller", 0),
+                machine("engine", 0),
+                machine("engine", 1, state=MachineState.FAILED, detail="x"),
+            ),
+            "engine-1 is failed (x)",
+        ),
+    ],
+)
+def test_a_machine_that_is_gone_stopped_or_failed_is_named_with_the_cure(machines, problem):
+    registered = {Slot(one.index, 1): False for one in machines if one.state is MachineState.RUNNING}
+    status = summarise("lab", "local", observed(*machines, registered=registered), NOW)
+    assert status.state == "degraded"
+    assert any(text.startswith(problem) for text in status.problems), status.problems
+
+
+def test_a_cluster_that_is_not_in_the_record_names_who_made_it():
+    status = summarise("lab", "local", observed(ours=False, hub="no way in", hub_up=False, registered={}), NOW)
+    assert status.exit_code == 1
+    assert "ada@desk made it" in status.problems[0]
+    assert "engines: unknown, no key for this cluster" in status.problems
+
+
+def test_the_shortest_lease_counts():
+    status = summarise("lab", "local", observed(leases={"controller": 50.0, "engine-1": 20.0}), NOW)
+    assert status.lease_left == 20.0
+    with_tag = observed(machine("controller", 0, deadline=NOW + 5), engines=0, registered={})
+    assert summarise("lab", "local", with_tag, NOW).lease_left == 5.0
+
+
+@pytest.mark.parametrize(
+    ("ident", "parsed", "slot"),
+    [
+        ("engine-3-12-abc", ("engine-3", 12), Slot(3, 12)),
+        ("lab7-1-abc", ("lab7", 1), None),
+        ("two-words-1-abc", ("two-words", 1), None),
+        ("engine-x-1-abc", ("engine-x", 1), None),
+        ("0f3c2b1a-deadbeef", None, None),
+        ("nothing", None, None),
+        ("", None, None),
+    ],
+)
+def test_an_ident_tells_machine_and_number_or_is_of_somebody_else(ident, parsed, slot):
+    assert parse_ident(ident) == parsed
+    assert slot_of(ident) == slot
