@@ -140,12 +140,11 @@ def test_engines_go_by_their_numbers_and_none_means_all() -> None:
     assert engine_service(()).instances == ()
 
 
-def test_without_named_instances_those_that_the_host_has_are_waited_for() -> None:
-    manager, clock = ScriptedManager({"1": STARTING}, {"1": ONLINE, "2": ONLINE}), Clock()
-    looks = wait_for_svc(manager, NamedHost(), engine_service(()), pause=clock.pause, clock=clock)  # type: ignore[arg-type]
-    assert sorted(looks) == ["1", "2"]
+def test_without_named_instances_those_that_the_host_has_are_waited_for(wait: Callable) -> None:
+    both = {"1": ONLINE, "2": ONLINE}
+    assert sorted(wait({"1": STARTING}, both, service=engine_service(()))) == ["1", "2"]
 
 
-def test_no_instance_at_all_is_no_service_that_is_up() -> None:
+def test_no_instance_at_all_is_no_service_that_is_up(wait: Callable) -> None:
     with pytest.raises(ServiceFailed, match="no instance of ipengine is there"):
-        wait_for_svc(ScriptedManager({}), NamedHost(), engine_service(()))  # type: ignore[arg-type]
+        wait({}, service=engine_service(()))
