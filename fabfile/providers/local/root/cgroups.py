@@ -43,12 +43,13 @@ class Layout:
 
 
 def layout(mounts: str, systemd: bool) -> Layout:
-    """The layout that the text of /proc/self/mounts shows."""
+    """The layout that the text of /proc/self/mounts shows; read-only trees, as in a container, do not count."""
     found: dict[Path, Hierarchy] = {}
     for line in mounts.splitlines():
         _, where, kind, options, *_ = line.split()
-        if kind in ("cgroup", "cgroup2"):
-            controllers = frozenset(options.split(",")) if kind == "cgroup" else frozenset[str]()
+        words = frozenset(options.split(","))
+        if kind in ("cgroup", "cgroup2") and "ro" not in words:
+            controllers = words if kind == "cgroup" else frozenset[str]()
             found[Path(where)] = Hierarchy(Path(where), controllers, 2 if kind == "cgroup2" else 1)
     return Layout(tuple(found.values()), systemd)
 

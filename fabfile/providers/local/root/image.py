@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import apt, tree
+from . import apt, cgroups, tree
 from .command import run
 from .errors import Refused
-from .store import locked, make_folder, places, read, write
+from .store import PREFIX, locked, make_folder, places, read, write
 
 PACKAGES = [
     "ca-certificates",
@@ -38,6 +38,7 @@ KEYRINGS = Path("/usr/share/keyrings")
 LEAVE_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*")
 BASE_BYTES = 1 << 30  # that a base needs while it is built, packages included
 BUILD_TIME = 1800.0  # s
+GROUP = f"{PREFIX}build-{os.getpid()}"  # control group of scripts that run in a tree
 SCRIPTS = Path(__file__).resolve().parents[4] / "bootscripts"
 BASE_SCRIPT = Path(__file__).with_name("base.sh")
 
@@ -201,10 +202,13 @@ def _enter(root: Path, script: Path, *args: str, wheelhouse: Path | None = None)
         binds.append(f"--bind-ro={wheelhouse}:/run/wheelhouse.tar")
     how = ("--quiet", "--settings=no", "--register=no", "--keep-unit", "--as-pid2", "--pipe", "--private-network")
     off = ("--resolv-conf=off", "--timezone=off", "--link-journal=no", "--setenv=SYSTEMD_OFFLINE=1")
-    run(
-        *("systemd-nspawn", *how, *off, *binds, f"--directory={root}", "--", "sh", "/run/script.sh", *args),
-        timeout=BUILD_TIME,
-    )
+    words = ("systemd-nspawn", *how, *off, *binds, f"--directory={root}", "--", "sh", "/run/script.sh", *args)
+    layout = cgroups.observe()
+    cgroups.make(layout, GROUP)  # else nspawn makes groups of its own where it happens to be run, and leaves them
+    try:
+        run(*cgroups.joined(layout, GROUP, words), timeout=BUILD_TIME)
+    finally:
+        cgroups.remove(cgroups.groups(layout, GROUP))
 
 
 def _forget_sources(root: Path) -> None:

@@ -131,6 +131,7 @@ def _launch(
                 hint="`invoke provision` builds what new machines need; a machine that lost its image must be removed",
             )
     cluster = network.up(place, cluster, pools)
+    nspawn.need_machine_id()
     limits.suffice(place.root, sum(len(other.records()) for other in places(place.root)))
     launched = []
     for record in records:

@@ -139,7 +139,7 @@ def commands(name: str, subnet: IPv4Network) -> tuple[tuple[tuple[str, ...], tup
             (
                 f"address add {subnet[1]}/24 dev {name}",
                 f"link set {name} up",
-                f"route add unreachable {subnet} metric {METRIC}",
+                f"route replace unreachable {subnet} metric {METRIC}",
             ),
         ),
     )

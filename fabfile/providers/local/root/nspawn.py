@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -50,6 +51,14 @@ def words(place: Place, name: str, root: Path) -> tuple[str, ...]:
         "--timezone=off",
         "--link-journal=no",
     )
+
+
+def need_machine_id(path: Path = Path("/etc/machine-id")) -> None:
+    """Give this computer the id that nspawn derives hardware addresses from, if it has none: a container made of a
+    cleaned image, where systemd was never started.
+    """
+    if not path.exists() or not re.fullmatch(r"[0-9a-f]{32}\s*", path.read_text()):
+        run("systemd-machine-id-setup")
 
 
 def new_host_key(folder: Path) -> str:
