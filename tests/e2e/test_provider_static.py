@@ -65,7 +65,7 @@ def installed(host: Host, wanted: Software, tar: str) -> Software:
     host.script(script("host.sh"), sudo=True)
     host.place([File("/root/software.sh", script("software.sh").read_bytes())])
     packages = f"{ENVIRONMENT}-{wanted.id}/lib/python{wanted.python}/site-packages"
-    for seen in (f"{ENVIRONMENT}-{wanted.id}/bin/python", f"{packages}/jedi", f"{packages}/*/__pycache__"):
+    for seen in (f"{packages}/jedi", f"{packages}/*/__pycache__"):  # pip at work; then compiling
         # Only the script is killed: what it started goes on, and must not get in the way of the next one.
         killed = host.run(
             *("sh", "-c", KILLED_AS_SOON_AS, "sh", seen, tar, wanted.id), sudo=True, check=False, timeout=300
