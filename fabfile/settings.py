@@ -184,6 +184,6 @@ def _contradictions(settings: Settings, origins: Mapping[str, str]) -> list[str]
     if settings.provider == "static" and not settings.hosts:
         complaints.append(
             f"{origins['provider']}: the provider static needs hosts: in a file `hosts: [user@one, user@two]`, "
-            "or `--hosts user@one,user@two`"
+            "or IPYFLEET_HOSTS=user@one,user@two"
         )
     return complaints
