@@ -303,6 +303,6 @@ def rolling_back(run: Run, observed: Observed, todo: Plan, *, wanted: bool) -> I
                 take_down(run, forget=True)
             else:
                 made = {one.name for one in todo.create}
-                machines = run.provider.find(run.settings.cluster).machines
-                remove(run, [machine for machine in machines if machine.name in made])
+                there = run.provider.find(run.settings.cluster).machines
+                remove(run, [m for m in there if m.name in made], [m for m in there if m.name not in made])
         raise

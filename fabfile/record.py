@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from .connection import Connection
-from .machines import Cluster, Machine
+from .machines import Cluster
 from .plan import Slot
 from .state import Store, broken
 from .tunnel import Tunnel
@@ -38,17 +38,16 @@ class PastRun:
 
 @dataclass(frozen=True)
 class Record:
-    """What is remembered of a cluster: a cache of its machines, the secrets that open it, and what was put where.
+    """What is remembered of a cluster: the secrets that open it, and what was put where.
 
-    ``machines`` are as last seen; ``assigned`` are the engines that were put on machines, ``digests`` stand for what
-    was deployed, by machine name; ``client_file`` is the path that ipyparallel's clients read; ``lease`` (s, 0: none) is
-    what machines were last armed with; ``runs`` oldest first.
+    ``assigned`` are the engines that were put on machines, ``digests`` stand for what was deployed, by machine name;
+    ``client_file`` is the path that ipyparallel's clients read; ``lease`` (s, 0: none) is what machines were last armed
+    with; ``runs`` oldest first.
     """
 
     cluster: Cluster | None = None
     provider: str = ""
     template: str = ""
-    machines: tuple[Machine, ...] = ()
     connection: Connection | None = None
     tunnel: Tunnel | None = None
     assigned: tuple[Slot, ...] = ()

@@ -29,7 +29,8 @@ def retire(run: Run, observed: Observed, todo: Plan, *, disturb: bool) -> None:
     loads = ask_hub(run, observed.found).engines or {}
     busy = {slot.index for slot, at_work in loads.items() if at_work} - agreed
     spared = [machine for machine in todo.remove if machine.role == "engine" and machine.index in busy]
-    remove(run, [machine for machine in todo.remove if machine not in spared])
+    going = [machine for machine in todo.remove if machine not in spared]
+    remove(run, going, [machine for machine in observed.found.machines if machine not in going])
     if spared:
         raise UsageError(
             f"{', '.join(machine.name for machine in spared)} got work in the meantime and was not removed",
@@ -37,12 +38,15 @@ def retire(run: Run, observed: Observed, todo: Plan, *, disturb: bool) -> None:
         )
 
 
-def remove(run: Run, machines: Sequence[Machine]) -> None:
-    """Remove these machines, services first where the machines stay, and forget what was on them."""
+def remove(run: Run, machines: Sequence[Machine], others: Sequence[Machine]) -> None:
+    """Remove these machines, services first where the machines stay, and forget what was on them.
+
+    ``others`` are the machines that the cluster keeps.
+    """
     for machine in machines:
         run.tell("removing", machine.name)
     _sign_off(run, machines)
-    undeploy(run, machines)
+    undeploy(run, machines, others)
     run.provider.destroy(run.settings.cluster, machines)
     names = {machine.name for machine in machines}
     gone = {machine.index for machine in machines if machine.role == "engine"}
@@ -52,13 +56,14 @@ def remove(run: Run, machines: Sequence[Machine]) -> None:
     )
 
 
-def undeploy(run: Run, machines: Sequence[Machine]) -> None:
-    """Take our services off machines that stay when the cluster goes."""
+def undeploy(run: Run, machines: Sequence[Machine], others: Sequence[Machine] = ()) -> None:
+    """Take our services off machines that stay when the cluster goes; a host that ``others`` are on keeps its lease."""
+    kept = {machine.endpoint for machine in others}
 
     def work(host: Host, machine: Machine) -> None:
-        manager = service_managers.detect(host)
-        services = (CONTROLLER if machine.role == "controller" else engine_service(()), LEASE)
-        engines.undeploy(host, manager, services)
+        services = [CONTROLLER if machine.role == "controller" else engine_service(())]
+        services += [LEASE] if machine.endpoint not in kept else []
+        engines.undeploy(host, service_managers.detect(host), services)
 
     if not run.provider.owns_machines:
         run.on_each([one for one in machines if one.state is not MachineState.STOPPED], work, LOOK)

@@ -46,15 +46,16 @@ class SshHost:
     ) -> Result:
         """Run one command given as words; ``timeout`` in seconds."""
         code, out, err = self._bounded(words, sudo, timeout, _pieces(stdin))
-        return self._checked(Result(words, code, out.decode(errors="replace"), err.decode(errors="replace")), check)
+        texts = out.decode(errors="replace"), err.decode(errors="replace")
+        return self._checked(Result(words, code, *texts), check)
 
     def script(
         self, path: Path, *args: str, sudo: bool = False, check: bool = True, timeout: float = 60.0, stdin: bytes = b""
     ) -> Result:
         """Run a POSIX shell script, sent on standard input before ``stdin``: nothing of it is quoted or logged."""
         code, out, err = self._script(path, args, sudo, timeout, _pieces(stdin))
-        words = (path.name, *args)
-        return self._checked(Result(words, code, out.decode(errors="replace"), err.decode(errors="replace")), check)
+        texts = out.decode(errors="replace"), err.decode(errors="replace")
+        return self._checked(Result((path.name, *args), code, *texts), check)
 
     def place(self, files: Sequence[File]) -> frozenset[str]:
         """Make these files be there, in one round trip; the paths that changed."""
@@ -108,16 +109,18 @@ class SshHost:
     def _execute(self, words: Sequence[str], patience: float, stdin: Iterable[bytes]) -> tuple[int, bytes, bytes]:
         import paramiko
 
-        command = quoted(words).encode(errors="surrogateescape")
+        # What we send must not meet the host's own close of the channel: paramiko may answer that first, and OpenSSH
+        # then ends the connection for all (tried with paramiko 5.1, OpenSSH 9.2: test_many_threads_share_one_connection).
+        reading = ("sh", "-c", _without_comments(SCRIPTS / "to-the-end.sh"), "sh", *words)
+        command = quoted(reading) if stdin else quoted(words) + " </dev/null"
         if self._closed:
             raise self._broken(words, "it was closed")
         with self._channels:
-            transport = self._transport()
+            transport, channel = self._session(words, patience)
             deadline = time.monotonic() + patience
             try:
-                channel = transport.open_session(timeout=patience)
                 channel.settimeout(patience)
-                channel.exec_command(command)
+                channel.exec_command(command.encode(errors="surrogateescape"))
             except (paramiko.SSHException, OSError, EOFError) as error:
                 raise self._broken(words, str(error)) from error
             out, err = bytearray(), bytearray()
@@ -131,6 +134,19 @@ class SshHost:
         if code == -1 and not transport.is_active():
             raise self._broken(words, _tail(bytes(out), bytes(err)))
         return code, bytes(out), bytes(err)
+
+    def _session(self, words: Sequence[str], patience: float) -> tuple[paramiko.Transport, paramiko.Channel]:
+        """A new channel; on a new connection when the old one turns out to be dead, as no command has begun yet."""
+        import paramiko
+
+        transport = self._transport()
+        with suppress(paramiko.SSHException, OSError, EOFError):
+            return transport, transport.open_session(timeout=patience)
+        transport = self._transport()
+        try:
+            return transport, transport.open_session(timeout=patience)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise self._broken(words, str(error)) from error
 
     def _checked(self, result: Result, check: bool) -> Result:
         if not check or result.exit_code == 0:
@@ -165,8 +181,6 @@ def _converse(
     threads = [threading.Thread(target=_gather, args=(channel.recv_stderr, err), daemon=True)]
     if stdin:
         threads.append(threading.Thread(target=_feed, args=(channel, stdin), daemon=True))
-    else:
-        channel.shutdown_write()
     for thread in threads:
         thread.start()
     try:
@@ -191,7 +205,7 @@ def _gather(receive: Callable[[int], bytes], into: bytearray) -> None:
 
 
 def _feed(channel: paramiko.Channel, stdin: Iterable[bytes]) -> None:
-    with suppress(OSError):  # the command may end without having read everything: its exit code tells
+    with suppress(OSError):  # the connection may break: whoever reads the answer is told
         for piece in stdin:
             channel.sendall(piece)
         channel.shutdown_write()

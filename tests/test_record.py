@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fabfile import record
 from fabfile.connection import Connection
 from fabfile.errors import ClusterError
-from fabfile.machines import Cluster, Endpoint, Machine, MachineState
+from fabfile.machines import Cluster
 from fabfile.plan import Slot
 from fabfile.record import RUNS, PastRun, Record, Timing
 from fabfile.state import Store
@@ -23,38 +23,19 @@ from fabfile.tunnel import Tunnel
 times = st.floats(0, 1e10)
 text = st.text(max_size=20)
 words = st.lists(text, max_size=3).map(tuple)
-endpoints = st.recursive(
-    st.builds(Endpoint, text, text, st.integers(1, 65535)),
-    lambda gateway: st.builds(Endpoint, text, text, st.integers(1, 65535), gateway),
-    max_leaves=3,
-)
-machines = st.builds(
-    Machine,
-    name=text,
-    id=text,
-    role=st.sampled_from(["controller", "engine"]),
-    index=st.integers(0, 999),
-    state=st.sampled_from(MachineState),
-    endpoint=st.none() | endpoints,
-    private_address=text,
-    host_keys=words,
-    deadline=st.none() | times,
-    created=times,
-    detail=text,
-)
 runs = st.builds(PastRun, text, times, st.lists(st.builds(Timing, times, text, text), max_size=3).map(tuple))
 any_record = st.builds(
     Record,
     cluster=st.none() | st.builds(Cluster, text, text, text, times),
     provider=text,
     template=text,
-    machines=st.lists(machines, max_size=3).map(tuple),
     connection=st.none() | st.builds(Connection, text, text),
     tunnel=st.none()
     | st.builds(Tunnel, st.integers(1), text, st.lists(st.integers(), max_size=7).map(tuple), text, words),
     assigned=st.lists(st.builds(Slot, st.integers(0), st.integers(1)), max_size=4).map(tuple),
     digests=st.dictionaries(text, text, max_size=3),
     client_file=text,
+    lease=times,
     runs=st.lists(runs, max_size=3).map(tuple),
 )
 
@@ -76,7 +57,6 @@ def test_no_record_is_an_empty_record(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("machines", [{"name": "x"}], "$.machines[0]"),
         ("cluster", "lab", "$.cluster"),
         ("tunnel", {"pid": "1"}, "$.tunnel"),
         ("assigned", [[0, 1]], "$.assigned[0]"),

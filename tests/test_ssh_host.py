@@ -117,6 +117,13 @@ class TestRun:
         with pytest.raises(RemoteError, match="took longer than 1 s"):
             host.run("sh", "-c", "while :; do echo again; sleep 0.05; done", timeout=1)
 
+    def test_many_commands_that_read_nothing_of_their_input_leave_the_connection_alive(
+        self, host: SshHost, server: Sshd
+    ) -> None:
+        before = server.sessions()
+        each(range(100), lambda number: host.run("true", stdin=bytes(number * 1000)))
+        assert server.sessions() == before
+
     def test_many_threads_share_one_connection(self, host: SshHost, server: Sshd) -> None:
         said = values(each(range(200), lambda number: host.run("echo", str(number)).stdout))
         assert said == [f"{number}\n" for number in range(200)]
