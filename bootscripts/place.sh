@@ -6,7 +6,7 @@
 # and mktemp: this runs on illumos and busybox, too.
 set -eu
 umask 077
-stage=$(mktemp -d /var/tmp/ipyfleet.XXXXXX)
+stage=$(mktemp -d "${TMPDIR:-/var/tmp}/ipyfleet.XXXXXX")
 trap 'rm -rf "$stage"' EXIT
 trap 'exit 143' HUP INT TERM
 cd "$stage"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import tarfile
 import threading
@@ -64,7 +65,7 @@ class SshHost:
                 raise ValueError(f"not an absolute path of a file: {file.path!r}")
         timeout = 60.0 + sum(len(file.data) for file in files) / 500_000  # no line slower than 4 Mbit/s is expected
         code, out, err = self._script(SCRIPTS / "place.sh", (), True, timeout, _archive(files))
-        self._checked(Result(("place.sh",), code, "", err.decode(errors="replace")), True)
+        self._checked(Result(("place.sh",), code, "", err.decode(errors="replace")))
         return frozenset(out.decode(errors="surrogateescape").split("\n")[:-1])
 
     def read(self, path: str) -> bytes | None:
@@ -74,8 +75,8 @@ class SshHost:
             return out
         if self.run("test", "-e", path, sudo=True, check=False).exit_code == 1:
             return None
-        self._checked(Result(("cat", "--", path), code, "", err.decode(errors="replace")), True)
-        return None
+        self._checked(Result(("cat", "--", path), code, "", err.decode(errors="replace")))
+        return out
 
     def close(self) -> None:
         """Close the connection; twice is fine."""
@@ -87,7 +88,7 @@ class SshHost:
     ) -> tuple[int, bytes, bytes]:
         words = ("sh", "-c", _without_comments(SCRIPTS / "from-stdin.sh"), path.name, END_OF_SCRIPT, *args)
         text = path.read_bytes().rstrip(b"\n") + f"\n{END_OF_SCRIPT}\n".encode()
-        return self._bounded(words, sudo, timeout, _joined(text, stdin))
+        return self._bounded(words, sudo, timeout, itertools.chain([text], stdin))
 
     @functools.cached_property
     def _limiter(self) -> tuple[str, ...]:
@@ -110,7 +111,7 @@ class SshHost:
         import paramiko
 
         # What we send must not meet the host's own close of the channel: paramiko may answer that first, and OpenSSH
-        # then ends the connection for all (tried with paramiko 5.1, OpenSSH 9.2: test_many_threads_share_one_connection).
+        # then ends the connection for all (tried with paramiko 5.1, OpenSSH 9.2; tests/test_ssh_host.py: many threads).
         reading = ("sh", "-c", _without_comments(SCRIPTS / "to-the-end.sh"), "sh", *words)
         command = quoted(reading) if stdin else quoted(words) + " </dev/null"
         if self._closed:
@@ -148,7 +149,7 @@ class SshHost:
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise self._broken(words, str(error)) from error
 
-    def _checked(self, result: Result, check: bool) -> Result:
+    def _checked(self, result: Result, check: bool = True) -> Result:
         if not check or result.exit_code == 0:
             return result
         ended = f"exited with {result.exit_code}" if result.exit_code >= 0 else "was killed by a signal"
@@ -214,11 +215,6 @@ def _feed(channel: paramiko.Channel, stdin: Iterable[bytes]) -> None:
 def _pieces(data: bytes) -> tuple[bytes, ...]:
     """The data in pieces: paramiko copies what is left of a buffer for each packet that it sends."""
     return tuple(data[start : start + PIECE] for start in range(0, len(data), PIECE))
-
-
-def _joined(first: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
 
 
 def _archive(files: Sequence[File]) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from fabfile.errors import RemoteError, Several
@@ -19,6 +19,7 @@ from fabfile.remote import Endpoint, each, quoted, values
 words = some.lists(some.text(some.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=1)
 
 
+@settings(deadline=None)  # a process each time
 @given(words)
 def test_a_quoted_line_is_the_same_words_again_to_a_shell(given_words: list[str]) -> None:
     line = f"printf '%s\\0' x {quoted(given_words)}"

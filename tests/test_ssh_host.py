@@ -184,7 +184,7 @@ class TestScript:
         assert host.script(script).stdout == f"{everything}\ndone\n"
 
     def test_its_length_does_not_matter(self, host: SshHost, script: Path) -> None:
-        script.write_text(": " + "x" * 3000 + "\n" + ": line\n" * 20_000 + "echo reached\n")
+        script.write_text(": " + "x" * 3000 + "\n" + ": line\n" * 10_000 + "echo reached\n")
         assert host.script(script).stdout == "reached\n"
 
     def test_it_stops_by_its_own_rules_and_is_named_in_the_error(self, host: SshHost, script: Path) -> None:
@@ -227,7 +227,6 @@ class TestPlace:
         for made in (tmp_path / "deep", tmp_path / "deep/er"):
             assert (stat.S_IMODE(made.stat().st_mode), made.owner()) == (0o755, "root")
         assert sorted(os.listdir(tmp_path)) == ["deep", "plain", "secret"], "nothing else is left behind"
-        assert not list(Path("/var/tmp").glob("ipyfleet.*"))
 
     def test_what_is_right_already_stays_untouched(self, host: SshHost, tmp_path: Path) -> None:
         files = [File(f"{tmp_path}/{name}", b"x", 0o640, "nobody:nogroup") for name in "ab"]
@@ -275,7 +274,7 @@ class TestPlace:
 
     names = some.text(some.characters(exclude_characters="\0\n/", exclude_categories=["Cs"]), min_size=1, max_size=40)
 
-    @over_ssh
+    @settings(over_ssh, max_examples=25)
     @given(names.filter(lambda name: name not in (".", "..") and len(name.encode()) < 200))
     def test_any_name_will_do(self, host: SshHost, tmp_path: Path, name: str) -> None:
         path = str(tmp_path / "names" / name)
@@ -294,12 +293,13 @@ class TestPlace:
         secret = File(f"{tmp_path}/secret", b"the secret\n" * 100_000, 0o600, "nobody:nogroup")
         pieces = list(_archive([secret]))
         command = ["sh", "-c", f"umask 0; exec sh {SCRIPTS / 'place.sh'}"]
-        program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        stage = {**os.environ, "TMPDIR": str(tmp_path)}
+        program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=stage)
         assert program.stdin is not None
         half = len(pieces) // 2
         program.stdin.write(b"".join(pieces[:half]))
         program.stdin.flush()
-        while not (arriving := [*Path("/var/tmp").glob("ipyfleet.*/0")]):
+        while not (arriving := [*tmp_path.glob("ipyfleet.*/0")]):
             time.sleep(0.01)
         assert stat.S_IMODE(arriving[0].parent.stat().st_mode) == 0o700
         assert stat.S_IMODE(arriving[0].stat().st_mode) == 0o600
@@ -315,17 +315,18 @@ class TestPlace:
         (tools / "mv").write_text(move)
         (tools / "mv").chmod(0o755)
         files = [File(f"{tmp_path}/there/a", b"x", 0o600, "nobody:nogroup"), File(f"{tmp_path}/there/b", b"y", 0o640)]
-        environment = {"PATH": f"{tools}:{os.environ['PATH']}"}
+        environment = {"PATH": f"{tools}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
         command = ["sh", str(SCRIPTS / "place.sh")]
         subprocess.run(command, input=b"".join(_archive(files)), env=environment, check=True, capture_output=True)
+        assert not list(tmp_path.glob("ipyfleet.*"))
         assert log.read_text().splitlines() == ["600 nobody:nogroup"] * 2 + ["640 root:root"] * 2
 
     def test_when_the_archive_breaks_off_nothing_is_placed_and_nothing_left(self, tmp_path: Path) -> None:
         broken = b"".join(_archive([File(f"{tmp_path}/file", bytes(100_000))]))[:50_000]
         command = ["sh", str(SCRIPTS / "place.sh")]
-        assert subprocess.run(command, input=broken, check=False, capture_output=True).returncode
+        stage = {**os.environ, "TMPDIR": str(tmp_path)}
+        assert subprocess.run(command, input=broken, check=False, capture_output=True, env=stage).returncode
         assert os.listdir(tmp_path) == []
-        assert not list(Path("/var/tmp").glob("ipyfleet.*"))
 
     def test_an_umask_of_the_host_that_is_too_wide_or_narrow_changes_nothing(self, tmp_path: Path) -> None:
         for umask in ("0", "077", "0777"):
