@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .command import run
 from .errors import Refused
 
 PARENT = "ipyfleet"
@@ -116,9 +117,15 @@ def members(folders: Iterable[Path]) -> set[int]:
 def remove(folders: Iterable[Path], patience: float = 5.0) -> None:
     """Remove these groups and all below them, then the parent if it is empty; ``patience`` in seconds.
 
+    systemd is asked to let go of its scopes. When the group goes away under it, it now and then takes the scope for
+    active for ever, and no other can have the name (tried with systemd 252; tests/e2e/test_readme_commands.py).
     Raises Refused when one is still in use after that.
     """
     deadline = time.monotonic() + patience
+    folders = tuple(folders)
+    scopes = [folder.name for folder in folders if folder.suffix == ".scope"]
+    if scopes:
+        run("systemctl", "stop", "--", *scopes, check=False)
     for folder in folders:
         while folder.exists():
             for path, _, _ in os.walk(folder, topdown=False):
