@@ -219,12 +219,12 @@ def _pieces(data: bytes) -> tuple[bytes, ...]:
 
 def _archive(files: Sequence[File]) -> Iterator[bytes]:
     """The tar stream that bootscripts/place.sh reads."""
-    listing = "".join(f"{n} {file.mode:04o} {file.owner} {file.path}\n" for n, file in enumerate(files))
-    members = [("list", listing.encode(errors="surrogateescape"))]
-    members += [(str(n), file.data) for n, file in enumerate(files)]
-    for name, data in members:
+    listing = "".join(f"{n} {file.owner} {file.path}\n" for n, file in enumerate(files))
+    members = [("list", listing.encode(errors="surrogateescape"), 0o600)]
+    members += [(str(n), file.data, file.mode) for n, file in enumerate(files)]
+    for name, data, mode in members:
         member = tarfile.TarInfo(name)
-        member.size, member.mode = len(data), 0o600
+        member.size, member.mode, member.mtime = len(data), mode, time.time()
         yield member.tobuf(tarfile.USTAR_FORMAT)
         yield from _pieces(data)
         yield bytes(-len(data) % tarfile.BLOCKSIZE)
