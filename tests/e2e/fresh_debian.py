@@ -14,11 +14,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from fabfile.providers.local.root import apt, cgroups
+from fabfile.providers.local.root.nspawn import PROPAGATE
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKOUT = "/root/ipyfleet"
@@ -110,6 +111,8 @@ def _booted(root: Path) -> Iterator[int]:
             for pid in cgroups.members(cgroups.groups(layout, name)):
                 os.kill(pid, signal.SIGKILL)
             cgroups.remove(cgroups.groups(layout, name))
+            with suppress(FileNotFoundError):  # left by nspawn when it is killed
+                (PROPAGATE / name).rmdir()
 
 
 def _first_process(nspawn: int, patience: float = 60.0) -> int:

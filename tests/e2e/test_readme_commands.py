@@ -49,6 +49,14 @@ def test_the_first_command_ends_with_a_cluster_that_answers_and_teardown_leaves_
     assert debian.run(NOTHING_LEFT).split() == []
 
 
+def test_clusters_of_one_name_come_and_go_under_systemd(debian: Debian) -> None:
+    """A scope that systemd does not let go of keeps the next machine of that name from being launched."""
+    for _ in range(3):
+        assert "3 engines on 4 machines in" in debian.run(f"{ACTIVE} invoke provision --engines 3")
+        debian.run(f"{ACTIVE} invoke teardown --yes")
+        assert debian.run(NOTHING_LEFT).split() == []
+
+
 def test_the_second_command_sets_up_all_that_the_tests_need(debian: Debian) -> None:
     """The same words but for the last: here go the tests without machines, or this test would run itself."""
     command = readme.marked("test")
