@@ -55,7 +55,7 @@ def provision(
             chain.deploy(run, found, todo, connection, secret)
             chain.arm(run, found, todo)
             answering = chain.count(run, observed, found, todo, connection)
-            removal.retire(run, observed, todo, disturb=yes)
+            removal.retire(run, observed, todo)
             chain.hand_over(run, found, connection)
         report.say(report.done(answering, len(todo.target), run.timings, run.elapsed, changed=not todo.empty))
         report.say(report.snippet(run.settings.cluster))

@@ -59,7 +59,7 @@ def create(run: Run, observed: Observed, todo: Plan) -> Found:
         cluster=cluster,
         provider=run.provider.name,
         template=run.settings.template,
-        assigned=_assigned(run, todo),
+        assigned=_assigned(run, observed, todo),
     )
     if todo.discard:
         run.provider.destroy(cluster.name, todo.discard)
@@ -80,9 +80,11 @@ def create(run: Run, observed: Observed, todo: Plan) -> Found:
     return Found(cluster, tuple(machines.values()))
 
 
-def _assigned(run: Run, todo: Plan) -> tuple[Slot, ...]:
-    """Every engine that may run from now on, those to be dropped included until they are gone."""
-    return tuple(sorted({*run.record.assigned, *todo.engines}))
+def _assigned(run: Run, observed: Observed, todo: Plan) -> tuple[Slot, ...]:
+    """Every engine that may run from now on: also those to be dropped until they are, not those of lost machines."""
+    there = {one.index for one in observed.found.machines if one.role == "engine" and one not in todo.discard}
+    lost = {slot for slot in observed.seen.assigned if slot.index not in there}
+    return tuple(sorted({*run.record.assigned} - lost | {*todo.engines}))
 
 
 def connect(run: Run, found: Found, todo: Plan) -> tuple[Connection, str | None]:

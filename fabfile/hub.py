@@ -213,6 +213,9 @@ def probe(info: Info, engines: Iterable[int], timeout: float = 10.0) -> dict[int
     ``timeout`` seconds in all. Only functions of the standard library are sent, by name: compiled code kills an engine
     of another minor version of Python (tried with ipyparallel 9.2).
     """
+    wanted = sorted(engines)
+    if not wanted:
+        return {}
     import importlib.metadata
     import platform
 
@@ -220,7 +223,6 @@ def probe(info: Info, engines: Iterable[int], timeout: float = 10.0) -> dict[int
     import zmq
 
     deadline = time.monotonic() + timeout
-    wanted = sorted(engines)
     found: dict[int, Answer | None] = dict.fromkeys(wanted)
     with zmq.Context() as context:
         try:

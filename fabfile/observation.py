@@ -74,7 +74,7 @@ def ask_hub(run: Run, found: Found) -> HubView:
     with hub.Questions(info) as questions:
         known = questions.registered(HUB_PATIENCE)
         queues = questions.queues(HUB_PATIENCE) if known else None
-    if known is None:
+    if known is None or (known and queues is None):  # who does not know what is at work may not call it idle
         return HubView("silent")
     busy = {number for number, load in queues.engines.items() if load.busy} if queues else set()
     slots = {number: slot_of(ident) for number, ident in known.items()}

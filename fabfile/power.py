@@ -62,8 +62,15 @@ def stoppable(run: Run) -> Stoppable:
 
 
 def as_if_only(observed: Observed, machines: tuple[Machine, ...]) -> Observed:
-    """The observation without the machines that are off and shall stay so, for a plan that starts only these."""
-    off = [one for one in observed.found.machines if one.state is MachineState.STOPPED and one not in machines]
+    """The observation without the machines that are off and shall stay so, for a plan that starts only these.
+
+    The controller's is always among those that start: without it an engine is of no use.
+    """
+    off = [
+        one
+        for one in observed.found.machines
+        if one.state is MachineState.STOPPED and one.role != "controller" and one not in machines
+    ]
     kept = tuple(one for one in observed.found.machines if one not in off)
     indexes = {one.index for one in off if one.role == "engine"}
     seen = observed.seen
@@ -82,4 +89,4 @@ def as_if_only(observed: Observed, machines: tuple[Machine, ...]) -> Observed:
 
 def settle_for(run: Run, observed: Observed) -> None:
     """Want as many engines as the observed machines were given, whatever the settings ask for."""
-    run.settings = replace(run.settings, engines=max(1, len(observed.seen.assigned)))
+    run.settings = replace(run.settings, engines=len(observed.seen.assigned))

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from . import engines, service_managers, tunnel
 from .client_file import remove_client_file
-from .errors import ClusterError, ProviderRefused, UsageError
+from .errors import ClusterError, HubSilent, ProviderRefused, UsageError
 from .machines import Machine, MachineState
 from .observation import LOOK, ask_hub
 from .plan import Plan
@@ -21,13 +21,21 @@ from .services import CONTROLLER, LEASE, engine_service
 from .status import Observed
 
 
-def retire(run: Run, observed: Observed, todo: Plan, *, disturb: bool) -> None:
-    """Remove the machines that are too many; those that have got work since are spared unless ``disturb``."""
+def retire(run: Run, observed: Observed, todo: Plan) -> None:
+    """Remove the machines that are too many, those at work that the plan says it disturbs included.
+
+    Those that have got work since the plan was agreed to are spared. Raises HubSilent, removing nothing, when it cannot
+    be told whether they have.
+    """
     if not todo.remove:
         return
-    agreed = {slot.index for slot in todo.disturbs} if disturb else set()
-    loads = ask_hub(run, observed.found).engines or {}
-    busy = {slot.index for slot, at_work in loads.items() if at_work} - agreed
+    loads = ask_hub(run, observed.found).engines
+    if loads is None:
+        raise HubSilent(
+            "the hub did not say which engines are at work, so no machine was removed",
+            hint="run the same command again",
+        )
+    busy = {slot.index for slot, at_work in loads.items() if at_work} - {slot.index for slot in todo.disturbs}
     spared = [machine for machine in todo.remove if machine.role == "engine" and machine.index in busy]
     going = [machine for machine in todo.remove if machine not in spared]
     remove(run, going, [machine for machine in observed.found.machines if machine not in going])

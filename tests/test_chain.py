@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fabfile import chain, observation, power, removal, session
 from fabfile.client_file import client_file_path
-from fabfile.errors import UsageError
+from fabfile.errors import HubSilent, UsageError
 from fabfile.machines import MachineState
 from fabfile.plan import Plan
+from fabfile.run import Run
 from fabfile.settings import Settings
-from tests.fakes.fleet import FakeFleet, Killed, installed, new_run
+from tests.fakes.fleet import FakeFleet, FakeQuestions, Killed, installed, new_run
 
 SETTINGS = Settings(cluster="lab", provider="memory")
 
@@ -40,7 +42,7 @@ def provision(fleet: FakeFleet, folder: Path, engines: int, *, yes: bool = False
         chain.arm(run, found, todo)
         answering = chain.count(run, observed, found, todo, connection)
         assert answering == engines
-        removal.retire(run, observed, todo, disturb=yes)
+        removal.retire(run, observed, todo)
         chain.hand_over(run, found, connection)
     return todo
 
@@ -103,8 +105,30 @@ def test_an_engine_that_got_work_after_the_plan_is_spared(fleet, tmp_path):
         todo = chain.plan(run, observed)
         fleet.busy = {"engine-2-1"}
         with pytest.raises(UsageError, match="engine-2 got work"):
-            removal.retire(run, observed, todo, disturb=False)
+            removal.retire(run, observed, todo)
     assert engines_known(fleet) == ["engine-0-1", "engine-2-1"]
+
+
+def test_an_engine_at_work_goes_when_that_was_agreed_to(fleet, tmp_path, monkeypatch):
+    provision(fleet, tmp_path, 2)
+    fleet.busy = {"engine-0-1", "engine-1-1"}
+    monkeypatch.setattr(session.report, "can_ask", lambda: True)
+    monkeypatch.setattr(session.report, "confirm", lambda question: True)
+    provision(fleet, tmp_path, 1)
+    assert engines_known(fleet) == ["engine-0-1"]
+
+
+def test_no_machine_goes_when_the_hub_does_not_say_what_is_at_work(fleet, tmp_path, monkeypatch):
+    provision(fleet, tmp_path, 2)
+    run = new_run(fleet, tmp_path, Settings(cluster="lab", provider="memory", engines=1))
+    with run.store.lock("provision"):
+        observed = observation.observe(run)
+        todo = chain.plan(run, observed)
+        monkeypatch.setattr(FakeQuestions, "queues", lambda *args: None)
+        with pytest.raises(HubSilent, match="no machine was removed"):
+            removal.retire(run, observed, todo)
+        assert observation.observe(run).hub == "silent"
+    assert len(engines_known(fleet)) == 2
 
 
 def test_several_engines_share_a_machine(fleet, tmp_path):
@@ -120,6 +144,21 @@ def test_a_machine_that_was_lost_is_replaced(fleet, tmp_path):
     del fleet.world.machines["lab", "engine-1"], fleet.world.keys[lost.id]
     assert [one.name for one in provision(fleet, tmp_path, 3).create] == ["engine-1"]
     assert len(engines_known(fleet)) == 3
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["gone", "failed"])
+def test_a_machine_that_was_lost_and_is_not_needed_any_more_is_forgotten(broken, fleet, tmp_path):
+    provision(fleet, tmp_path, 3)
+    lost = fleet.machine("engine-1")
+    if broken:
+        fleet.on(lost).running.clear()
+        fleet.world.machines["lab", "engine-1"] = replace(lost, state=MachineState.FAILED)
+    else:
+        del fleet.world.machines["lab", "engine-1"], fleet.world.keys[lost.id]
+    provision(fleet, tmp_path, 2)
+    status = observation.look(new_run(fleet, tmp_path, SETTINGS))
+    assert (status.state, status.problems) == ("healthy", ())
+    assert (status.engines, status.expected) == (2, 2)
 
 
 def test_a_lost_controller_gets_new_keys_and_all_engines_follow(fleet, tmp_path):
@@ -192,24 +231,48 @@ def test_a_cluster_whose_record_is_lost_can_be_taken_down(fleet, tmp_path):
     assert fleet.world.empty
 
 
-def test_a_machine_that_was_stopped_comes_back_alone(fleet, tmp_path):
-    provision(fleet, tmp_path, 2)
-    run = new_run(fleet, tmp_path, Settings(cluster="lab", provider="memory", engines=2))
+def switch_off(fleet: FakeFleet, folder: Path, *names: str) -> None:
+    run = new_run(fleet, folder, SETTINGS)
     with run.store.lock("stop"):
         found = observation.observe(run).found
-        power.stop(run, power.chosen(found, "engine-0"))
-        power.stop(run, power.chosen(found, "engine-1"))
-    assert engines_known(fleet) == []
+        for name in names:
+            power.stop(run, power.chosen(found, name))
+
+
+def switch_on(fleet: FakeFleet, folder: Path, name: str) -> tuple[Plan, Run]:
+    """The task of commands/machines.py without its printing."""
+    run = new_run(fleet, folder, SETTINGS)
     with run.store.lock("start"):
         observed = observation.observe(run)
-        observed = power.as_if_only(observed, power.chosen(observed.found, "engine-1"))
+        observed = power.as_if_only(observed, power.chosen(observed.found, name))
         power.settle_for(run, observed)
         todo = chain.plan(run, observed)
         found = chain.create(run, observed, todo)
         connection, secret = chain.connect(run, found, todo)
         chain.deploy(run, found, todo, connection, secret)
-        assert chain.count(run, observed, found, todo, connection) == 1
+        assert chain.count(run, observed, found, todo, connection) == len(todo.engines)
+    return todo, run
+
+
+def test_a_machine_that_was_stopped_comes_back_alone(fleet, tmp_path):
+    provision(fleet, tmp_path, 2)
+    switch_off(fleet, tmp_path, "engine-0", "engine-1")
+    assert engines_known(fleet) == []
+    _, run = switch_on(fleet, tmp_path, "engine-1")
     assert engines_known(fleet) == ["engine-1-1"]
+    assert fleet.machine("engine-0").state is MachineState.STOPPED
+    assert len(run.record.assigned) == 2
+
+
+@pytest.mark.parametrize(("name", "engines"), [("controller", []), ("engine-1", ["engine-1-1"])])
+def test_of_a_cluster_that_is_off_the_controller_starts_with_any_machine(name, engines, fleet, tmp_path):
+    provision(fleet, tmp_path, 2)
+    keys = fleet.on(fleet.machine("controller")).files["/etc/ipyfleet/curve.json"]
+    switch_off(fleet, tmp_path, "")
+    todo, run = switch_on(fleet, tmp_path, name)
+    assert todo.create == ()
+    assert engines_known(fleet) == engines
+    assert fleet.on(fleet.machine("controller")).files["/etc/ipyfleet/curve.json"] == keys
     assert fleet.machine("engine-0").state is MachineState.STOPPED
     assert len(run.record.assigned) == 2
 
