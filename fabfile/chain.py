@@ -188,18 +188,19 @@ def _tolerate(run: Run, failures: list[ClusterError], engines_left: int) -> None
 
 
 def _deploy_one(run: Run, host: Host, one: Deployment, todo: Plan, connection: Connection, secret: str | None) -> None:
-    manager = service_managers.detect(host)
-    if engines.ensure_software(host, run.software):
+    seen = engines.survey(host)
+    if seen.software != run.software.id:
+        engines.install_software(host, run.software)
         run.tell("software installed", one.name)
     if run.settings.lease or run.record.lease:
-        engines.set_lease(host, manager, run.settings, _lease_action(run))
+        engines.set_lease(host, seen.manager, run.settings, _lease_action(run))
     if one.role == "controller":
         digest = engines.controller_digest(run.settings, connection, run.software)
-        engines.deploy_controller(host, manager, connection, secret, run.settings, digest)
+        engines.deploy_controller(host, seen, connection, secret, run.settings, digest)
     else:
         digest = engines.engine_digest(run.settings, connection, run.software)
         drop = [slot.number for slot in todo.drop if slot.index == one.index]
-        engines.deploy_engines(host, manager, one, connection, run.settings, digest, drop)
+        engines.deploy_engines(host, seen, one, connection, run.settings, digest, drop)
     run.deployed(one.name, digest, frozenset(todo.drop))
 
 

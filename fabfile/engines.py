@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from . import boot
+from . import boot, service_managers
 from .connection import Connection, client_file, engine_file
 from .connection_files import (
     ENGINE,
@@ -30,7 +31,6 @@ from .software import Software, wheelhouse
 
 ROOT = Path(__file__).resolve().parent.parent
 TAR = "/opt/ipyfleet/wheelhouse.tar"
-SOFTWARE_ID = "/opt/ipyfleet/env/ipyfleet-software-id"
 SHIPPED = ("systemd", "smf", "bootscripts")
 SERVICE_USER, SERVICE_HOME = "ipyparallel", "/var/lib/ipyparallel"
 MARKS = "/etc/ipyfleet"
@@ -85,13 +85,34 @@ def _digest(software: Software, values: Values, parts: Iterable[bytes]) -> str:
     return digest.hexdigest()[:16]
 
 
-def ensure_software(host: Host, software: Software) -> bool:
-    """Make the host have this software, sent from here where it has not; True when something was done.
+@dataclass(frozen=True)
+class Survey:
+    """What of ours a host has: its service manager, the software's id, and the mark of each service deployed.
+
+    A mark is the digest of what was deployed and the engine numbers; it is written last, so a service without the mark
+    of what it should be may run in any version.
+    """
+
+    manager: ServiceManager
+    software: str
+    marks: Mapping[str, tuple[str, tuple[int, ...]]]
+
+
+def survey(host: Host) -> Survey:
+    """Look at a host; one round trip. Raises ServiceFailed when it has no service manager that we know."""
+    facts = service_managers.facts(host)
+    marks = {}
+    for service in (CONTROLLER.name, "ipengine"):
+        digest, *numbers = facts[service].split() or [""]
+        marks[service] = digest, tuple(int(number) for number in numbers)
+    return Survey(service_managers.chosen(facts["manager"], host), facts["software"], marks)
+
+
+def install_software(host: Host, software: Software) -> None:
+    """Put the software on a host, sent from here; quick when it is there already.
 
     Raises ClusterError with what the host wrote: another Python, no space, not root.
     """
-    if (host.read(SOFTWARE_ID) or b"").decode().strip() == software.id:
-        return False
     tar = wheelhouse(software)
     host.script(boot.script("host.sh"), sudo=True)
     host.place((File(TAR, tar.read_bytes(), mode=0o600),))
@@ -99,21 +120,19 @@ def ensure_software(host: Host, software: Software) -> bool:
         host.script(boot.script("software.sh"), TAR, software.id, sudo=True, timeout=600)
     finally:
         host.run("rm", "-f", TAR, sudo=True, check=False)
-    return True
 
 
 def deploy_controller(
-    host: Host, manager: ServiceManager, connection: Connection, secret: str | None, settings: Settings, digest: str
+    host: Host, seen: Survey, connection: Connection, secret: str | None, settings: Settings, digest: str
 ) -> None:
-    """Files, service, start: anew when anything changed. The mark that says what is there goes last.
+    """Files, service, start: anew unless the host's mark says that just this runs already. The mark goes last.
 
     With ``secret`` None the host has the secret half of the connection's keys already.
     """
+    manager, (marked, _) = seen.manager, seen.marks[CONTROLLER.name]
     host.run(*security_folders(SERVICE_USER, SERVICE_HOME), sudo=True)
-    changed = bool(host.place(controller_files(connection, secret, settings)))
-    changed |= manager.install(host, CONTROLLER)
-    changed |= manager.configure(host, CONTROLLER, controller_values(settings))
-    if changed:
+    files = controller_files(connection, secret, settings)
+    if manager.install(host, CONTROLLER, controller_values(settings), files) or marked != digest:
         manager.restart(host, CONTROLLER)
     else:
         manager.start(host, CONTROLLER)
@@ -137,7 +156,7 @@ def _hand_to_login_user(host: Host, connection: Connection) -> None:
 
 def deploy_engines(
     host: Host,
-    manager: ServiceManager,
+    seen: Survey,
     one: Deployment,
     connection: Connection,
     settings: Settings,
@@ -145,17 +164,18 @@ def deploy_engines(
     drop: Sequence[int] = (),
     name: str = "",
 ) -> None:
-    """Files, service, start of the machine's engines: anew when anything changed, else those of ``one.restart``.
+    """Files, services, start of the machine's engines, the mark last.
 
-    Those of ``drop`` are stopped first, letting a task end. The mark that says what is there goes last. ``name`` is
-    what their idents begin with, when it is not the machine's.
+    They start anew unless the host's mark says that they run just this already; then only those of ``one.restart`` do.
+    Those of ``drop`` are stopped first, letting a task end. ``name`` is what their idents begin with, when it is not
+    the machine's.
     """
+    manager, (marked, _) = seen.manager, seen.marks["ipengine"]
     if drop:
         manager.stop(host, engine_service(drop))
-    changed = bool(host.place(engine_files(connection)))
-    changed |= manager.install(host, engine_service(one.numbers))
-    changed |= manager.configure(host, engine_service(one.numbers), engine_values(settings, name or one.name))
-    again = one.numbers if changed else one.restart
+    values = engine_values(settings, name or one.name)
+    changed = manager.install(host, engine_service(one.numbers), values, engine_files(connection))
+    again = one.numbers if changed or marked != digest else one.restart
     fresh = [number for number in one.numbers if number not in again]
     if again:
         manager.restart(host, engine_service(again))
@@ -186,12 +206,6 @@ def wait_until_known(host: Host, count: int, settings: Settings) -> tuple[str, .
 def _mark(service: Service, digest: str) -> File:
     """What was deployed, on the host itself: found again when the record is lost."""
     return File(f"{MARKS}/{service.name}.deployed", f"{digest} {' '.join(service.instances)}".strip().encode() + b"\n")
-
-
-def deployed(host: Host, name: str) -> tuple[str, tuple[int, ...]]:
-    """The digest and the engine numbers that the host's own mark for that service says; ("", ()) without one."""
-    digest, *numbers = (host.read(f"{MARKS}/{name}.deployed") or b"").decode().split() or [""]
-    return digest, tuple(int(number) for number in numbers)
 
 
 def set_lease(host: Host, manager: ServiceManager, settings: Settings, action: str) -> None:

@@ -52,7 +52,7 @@ def deploy_engine(
 ) -> None:
     """Put engines on a host: software, files, services; then see that the hub knows them."""
     from . import engines as deployment
-    from . import report, service_managers, session
+    from . import report, session
     from .plan import Deployment
     from .software import software
 
@@ -62,21 +62,22 @@ def deploy_engine(
         _refuse_foreign(host, settings, cluster)
         name = machine or _plain_name(host)
         bundle = software(settings, host.run("uname", "-m").stdout.strip())
-        manager = service_managers.detect(host)
-        if deployment.ensure_software(host, bundle):
+        seen = deployment.survey(host)
+        if seen.software != bundle.id:
+            deployment.install_software(host, bundle)
             report.say(f"{host.name}: software installed")
         numbers = tuple(range(1, settings.engines + 1))
-        surplus = [number for number in deployment.deployed(host, "ipengine")[1] if number not in numbers]
+        surplus = [number for number in seen.marks["ipengine"][1] if number not in numbers]
         one = Deployment("engine", 0, numbers)
         digest = deployment.engine_digest(settings, wanted, bundle)
-        deployment.deploy_engines(host, manager, one, wanted, settings, digest, surplus, name=name)
+        deployment.deploy_engines(host, seen, one, wanted, settings, digest, surplus, name=name)
         report.say(f"{host.name}: online, {', '.join(deployment.wait_until_known(host, len(numbers), settings))}")
 
 
 @task(help={"files": f"{FILES}: taken if they are there, else made and left there (default: .)", "host-key": HOST_KEY})
 def deploy_controller(c: Context, files: str = ".", template: str = "", host_key: str = "") -> None:
     """Put a controller on a host, and its connection files into a folder here."""
-    from . import connection_files, report, service_managers, session
+    from . import connection_files, report, session
     from . import engines as deployment
     from .connection import make
     from .software import software
@@ -95,11 +96,12 @@ def deploy_controller(c: Context, files: str = ".", template: str = "", host_key
                 hint="give another folder with --files, or remove them to make new ones",
             )
         bundle = software(settings, host.run("uname", "-m").stdout.strip())
-        manager = service_managers.detect(host)
-        if deployment.ensure_software(host, bundle):
+        seen = deployment.survey(host)
+        if seen.software != bundle.id:
+            deployment.install_software(host, bundle)
             report.say(f"{host.name}: software installed")
         digest = deployment.controller_digest(settings, wanted, bundle)
-        deployment.deploy_controller(host, manager, wanted, secret, settings, digest)
+        deployment.deploy_controller(host, seen, wanted, secret, settings, digest)
         report.say(f"{host.name}: the controller is online; its connection files are in {folder}")
 
 

@@ -160,7 +160,7 @@ def adopt(run: Run) -> Observed:
 
 def _deployed(run: Run, machine: Machine) -> tuple[str, tuple[int, ...]]:
     with run.open(machine, LOOK) as host:
-        return engines.deployed(host, "ipcontroller" if machine.role == "controller" else "ipengine")
+        return engines.survey(host).marks["ipcontroller" if machine.role == "controller" else "ipengine"]
 
 
 def _fetched(run: Run, found: Found) -> Connection | None:

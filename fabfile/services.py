@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from .errors import ServiceFailed
-from .remote import Host
+from .remote import File, Host
 
 
 class ServiceState(StrEnum):
@@ -62,8 +62,17 @@ class ServiceManager(Protocol):
 
     name: str
 
-    def install(self, host: Host, service: Service) -> bool:
-        """Put the service's unit or manifest and its scripts on the host; True when anything changed."""
+    def install(
+        self,
+        host: Host,
+        service: Service,
+        values: Mapping[str, Sequence[str]] | None = None,
+        files: Sequence[File] = (),
+    ) -> bool:
+        """Put the service's unit or manifest and its scripts on the host; True when anything changed.
+
+        Its values and further files, of whatever it reads, may come along: one round trip rather than three.
+        """
 
     def configure(self, host: Host, service: Service, values: Mapping[str, Sequence[str]]) -> bool:
         """Hand the service its values (no secrets: they travel as files); True when anything changed."""

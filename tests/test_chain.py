@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,9 +29,11 @@ def fleet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeFleet
         yield fleet
 
 
-def provision(fleet: FakeFleet, folder: Path, engines: int, *, yes: bool = False, per_machine: int = 1) -> Plan:
-    """The task of tasks.py without its printing."""
-    settings = Settings(cluster="lab", provider="memory", engines=engines)
+def provision(
+    fleet: FakeFleet, folder: Path, engines: int, *, yes: bool = False, per_machine: int = 1, **changes: Any
+) -> Plan:
+    """The task of tasks.py without its printing; ``changes`` are further settings."""
+    settings = Settings(cluster="lab", provider="memory", engines=engines, **changes)
     run = new_run(fleet, folder, settings, per_machine)
     with run.store.lock("provision"):
         observed = observation.observe(run)
@@ -363,6 +366,34 @@ def test_killed_at_any_point_provision_resumes_and_teardown_leaves_nothing(steps
                 take_down(fleet, folder)
                 assert fleet.world.empty, f"killed at {k}, {at}"
                 assert not client_file_path("lab").exists(), f"killed at {k}, {at}"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"engine_env": (("OMP_NUM_THREADS", "1"),)}, {"patience": 30.0}], ids=["engines", "everything"]
+)
+def test_killed_while_new_settings_are_deployed_nothing_goes_on_running_with_the_old_ones(
+    changes, monkeypatch, tmp_path
+):
+    k, total = 0, 1
+    while k <= total:
+        folder = tmp_path / str(k)
+        fleet = FakeFleet()
+        with installed(fleet, monkeypatch, folder):
+            provision(fleet, folder, 2)
+            fleet.live_again()
+            fleet.kill_at = k or None
+            with suppress(Killed):
+                provision(fleet, folder, 2, **changes)
+            total = total if k else len(fleet.events)
+            fleet.live_again()
+            provision(fleet, folder, 2, **changes)
+            assert len(engines_known(fleet)) == 2, f"killed at {k}"
+            for (_, name), machine in fleet.world.machines.items():
+                state = fleet.on(machine)
+                for service, values in state.started_with.items():
+                    assert values == state.files[f"/values/{service[0]}"], f"{service} on {name}, killed at {k}"
+        k += 1
+    assert total > 10
 
 
 def test_killed_at_any_point_of_a_teardown_the_next_one_leaves_nothing(monkeypatch, tmp_path):

@@ -2,50 +2,58 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from fabfile import service_managers
+from fabfile.boot import script
 from fabfile.errors import ServiceFailed
 from fabfile.remote import Result
 
-SYSTEMD = "/run/systemd/system\n"
-SMF = "/usr/bin/svcs\n/usr/sbin/svccfg\n"
 
-
-class FoundHost:
-    """A host on which ``find`` finds this."""
+class SurveyedHost:
+    """A host on which the survey, which is run for real on this computer, is said to have seen this."""
 
     name = "engine-0"
 
-    def __init__(self, found: str) -> None:
-        self.found = found
+    def __init__(self, manager: str) -> None:
+        self.manager = manager
         self.asked = 0
 
-    def run(self, *words: str, check: bool = True) -> Result:
+    def script(self, path: Path) -> Result:
         self.asked += 1
-        assert words[0] == "find"
-        assert not check
-        return Result(words, 1, self.found, "find: No such file or directory")
+        shown = subprocess.run(["sh", path], capture_output=True, text=True, check=True).stdout
+        return Result((), 0, "\n".join([f"manager={self.manager}", *shown.splitlines()[1:]]), "")
 
 
 def test_systemd_is_seen_in_one_round_trip() -> None:
-    host = FoundHost(SYSTEMD)
+    host = SurveyedHost("systemd")
     assert service_managers.detect(host).name == "systemd"  # type: ignore[arg-type]
     assert host.asked == 1
 
 
-@pytest.mark.parametrize("found", [SMF, SMF + SYSTEMD])
-def test_smf_comes_first_and_is_refused_by_name(found: str) -> None:
+def test_smf_is_refused_by_name() -> None:
     with pytest.raises(ServiceFailed, match="SMF, which is not supported yet"):
-        service_managers.detect(FoundHost(found))  # type: ignore[arg-type]
+        service_managers.detect(SurveyedHost("smf"))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("found", ["", "/usr/bin/svcs\n"])
-def test_a_host_with_neither_is_refused_with_what_was_looked_for(found: str) -> None:
+def test_a_host_with_neither_is_refused_with_what_was_looked_for() -> None:
     with pytest.raises(ServiceFailed) as error:
-        service_managers.detect(FoundHost(found))  # type: ignore[arg-type]
+        service_managers.detect(SurveyedHost(""))  # type: ignore[arg-type]
     assert "/run/systemd/system" in error.value.seen
     assert error.value.machine == "engine-0"
+
+
+def test_the_survey_names_everything_that_is_looked_at() -> None:
+    facts = service_managers.facts(SurveyedHost("systemd"))  # type: ignore[arg-type]
+    assert list(facts) == ["manager", "software", "ipcontroller", "ipengine"]
+
+
+def test_this_computer_has_systemd_if_it_was_booted_by_it() -> None:
+    shown = subprocess.run(["sh", script("survey.sh")], capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines()[0] == f"manager={'systemd' if Path('/run/systemd/system').is_dir() else ''}"
 
 
 @pytest.mark.parametrize("name", service_managers.NAMES)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import cast
 
+from .. import boot
 from ..errors import ServiceFailed
 from ..remote import Host
 from ..services import ServiceManager
 
 NAMES = ("systemd",)
-SMF_MARKS = ("/usr/bin/svcs", "/usr/sbin/svccfg")
-SYSTEMD_MARK = "/run/systemd/system"
 
 
 def get(name: str) -> ServiceManager:
@@ -19,22 +18,34 @@ def get(name: str) -> ServiceManager:
     return cast(ServiceManager, import_module(f"{__name__}.{name}").service_manager)
 
 
-def detect(host: Host) -> ServiceManager:
-    """The service manager that runs on this host, seen from what is there and executable.
+def chosen(seen: str, host: Host) -> ServiceManager:
+    """The service manager that a survey of the host has ``seen``: systemd, smf, or "" for neither.
 
-    Raises ServiceFailed, naming what was found, where it is none of ours.
+    Raises ServiceFailed where it is none of ours.
     """
-    looked_for = (*SMF_MARKS, SYSTEMD_MARK)
-    seen = host.run("find", *looked_for, "-prune", "-perm", "-0111", check=False).stdout.split()
-    if set(SMF_MARKS) <= set(seen):
+    if seen in NAMES:
+        return get(seen)
+    if seen == "smf":
         raise ServiceFailed(
             "this host has SMF, which is not supported yet", machine=host.name, hint="use a host that runs systemd"
         )
-    if SYSTEMD_MARK in seen:
-        return get("systemd")
     raise ServiceFailed(
         "no service manager that can run controller and engines was found",
         machine=host.name,
-        seen=f"neither {SYSTEMD_MARK} (systemd runs) nor {' and '.join(SMF_MARKS)} (SMF) is there",
+        seen="neither /run/systemd/system (systemd runs) nor svcs and svccfg (SMF) are there",
         hint="use a host whose first process is systemd; a plain container has none",
     )
+
+
+def detect(host: Host) -> ServiceManager:
+    """The service manager that runs on this host, seen from what is there; one round trip.
+
+    Raises ServiceFailed, naming what was looked for, where it is none of ours.
+    """
+    return chosen(facts(host)["manager"], host)
+
+
+def facts(host: Host) -> dict[str, str]:
+    """What of ours is on the host, by name, as bootscripts/survey.sh describes it; one round trip."""
+    shown = host.script(boot.script("survey.sh")).stdout
+    return dict(line.split("=", 1) for line in shown.splitlines())

@@ -90,12 +90,19 @@ class Systemd:
 
     name = "systemd"
 
-    def install(self, host: Host, service: Service) -> bool:
-        """Put units and scripts on the host; True when anything changed."""
+    def install(
+        self,
+        host: Host,
+        service: Service,
+        values: Mapping[str, Sequence[str]] | None = None,
+        files: Sequence[File] = (),
+    ) -> bool:
+        """Put units and scripts on the host, values and further files with them; True when anything changed."""
         kind = KINDS[service.name]
         units = [File(f"{UNIT_FOLDER}/{name}", (ROOT / "systemd" / name).read_bytes()) for name in kind.files]
         scripts = [File(_script_path(n), (ROOT / "bootscripts" / n).read_bytes(), 0o755) for n in kind.scripts]
-        return bool(host.place([*units, *scripts]))
+        given = value_files(service, values) if values is not None else ()
+        return bool(host.place([*files, *units, *scripts, *given]))
 
     def configure(self, host: Host, service: Service, values: Mapping[str, Sequence[str]]) -> bool:
         """Hand the service its values; True when anything changed. Raises UsageError for what no line can hold."""

@@ -33,6 +33,9 @@ from tests.fakes.provider import MemoryProvider, World
 SOFTWARE = Software("s0ftware", "3.11", ("ipyparallel==9",), "x86_64")
 
 
+MARKED = ("ipcontroller", "ipengine")
+
+
 class Killed(BaseException):
     """The program ended here; nothing of it runs afterwards."""
 
@@ -43,6 +46,7 @@ class HostState:
 
     files: dict[str, bytes] = field(default_factory=dict)
     running: dict[tuple[str, str], int] = field(default_factory=dict)
+    started_with: dict[tuple[str, str], bytes] = field(default_factory=dict)  # the values it read at its start
     met: dict[str, int] = field(default_factory=dict)  # engine number → the controller's start it registered with
 
 
@@ -144,8 +148,11 @@ class FakeHost:
         return Result(words, 0, stdout, "")
 
     def script(self, path: Path, *args: str, **options: Any) -> Result:
-        """No script is run on a host that has its software."""
-        raise AssertionError(f"a fake host has its software already, yet {path.name} is run")
+        """The survey; its software is what it should be."""
+        assert path.name == "survey.sh", f"a fake host has its software already, yet {path.name} is run"
+        marks = {name: self.state.files.get(f"{deployment.MARKS}/{name}.deployed", b"") for name in MARKED}
+        facts = {"manager": "fake", "software": SOFTWARE.id} | {name: mark.decode() for name, mark in marks.items()}
+        return Result(args, 0, "".join(f"{name}={value.strip()}\n" for name, value in facts.items()), "")
 
     def place(self, files: Sequence[File]) -> frozenset[str]:
         """Files are there, one after the other."""
@@ -159,8 +166,8 @@ class FakeHost:
         return frozenset(changed)
 
     def read(self, path: str) -> bytes | None:
-        """A file of the host; its software is what it should be."""
-        return SOFTWARE.id.encode() if path == deployment.SOFTWARE_ID else self.state.files.get(path)
+        """A file of the host."""
+        return self.state.files.get(path)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -174,9 +181,16 @@ class FakeManager:
     def __init__(self, fleet: FakeFleet) -> None:
         self.fleet = fleet
 
-    def install(self, host: FakeHost, service: Service) -> bool:
-        """As a file on the host."""
-        return bool(host.place([File(f"/unit/{service.name}", b"unit")]))
+    def install(
+        self,
+        host: FakeHost,
+        service: Service,
+        values: Mapping[str, Sequence[str]] | None = None,
+        files: Sequence[File] = (),
+    ) -> bool:
+        """As files on the host."""
+        changed = bool(host.place([*files, File(f"/unit/{service.name}", b"unit")]))
+        return self.configure(host, service, values) or changed if values is not None else changed
 
     def configure(self, host: FakeHost, service: Service, values: Mapping[str, Sequence[str]]) -> bool:
         """As a file on the host."""
@@ -196,6 +210,7 @@ class FakeManager:
     def _start(self, host: FakeHost, name: str, instance: str) -> None:
         self.fleet.event(f"start {name} {instance} on {host.name}")
         host.state.running[name, instance] = next(self.fleet.starts)
+        host.state.started_with[name, instance] = host.state.files.get(f"/values/{name}", b"")
         host.state.met.pop(instance, None)
         self.fleet.event(f"started {name} {instance} on {host.name}")
 
@@ -304,6 +319,7 @@ def installed(fleet: FakeFleet, monkeypatch: pytest.MonkeyPatch, folder: Path) -
     monkeypatch.setattr(deployment, "wait_for_svc", at_once)
     monkeypatch.setattr(deployment, "SHIPPED", ())
     monkeypatch.setattr(service_managers, "detect", lambda host: FakeManager(fleet))
+    monkeypatch.setattr(service_managers, "chosen", lambda seen, host: FakeManager(fleet))
     monkeypatch.setattr(hub, "Questions", lambda info: FakeQuestions(fleet))
     monkeypatch.setattr(hub, "wait_for_engines", wait_for_engines)
     monkeypatch.setattr(hub, "probe", lambda info, numbers: {number: hub.Answer("3.11", "9") for number in numbers})
