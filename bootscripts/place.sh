@@ -33,29 +33,46 @@ near() {
     }
 }
 
+# Whether who shall own the file owns the folder that we are in, too.
+at_home() {
+    # shellcheck disable=SC2012  # as above
+    ls -ldn "$1" . | {
+        read -r _ _ owner _
+        read -r _ _ host _
+        [ "$owner" = "$host" ]
+    }
+}
+
 folder=
 while IFS= read -r line; do
     number=${line%% *} line=${line#* }
     owner=${line%% *} path=${line#* }
-    if [ -d "$path" ]; then
-        echo "$path is a directory, a file was to go there" >&2
-        exit 1
-    fi
-    [ "$owner" = root:root ] || chown "$owner" "$number"
-    if [ -f "$path" ] && [ ! -h "$path" ] && cmp -s "$number" "$path" && alike "$number" "$path"; then
-        continue
-    fi
+    new=$stage/$number name=./${path##*/}
+    [ "$owner" = root:root ] || chown "$owner" "$new"
     if [ "$folder" != "${path%/*}/" ]; then
         folder=${path%/*}/
         [ -d "$folder" ] || (umask 022 && mkdir -p "$folder")
-        if near "$folder"; then hop=; else hop=yes; fi
+        cd -P "$folder" # and nobody can put another folder there from now on
+        if near .; then hop=; else hop=yes; fi
     fi
-    new=$number
+    # Who may change his own folders could have made one of them a link to where only root may write.
+    if [ "$owner" != root:root ] && [ "$PWD/" != "$folder" ] && ! at_home "$new"; then
+        echo "$folder leads to $PWD, where $owner is not at home" >&2
+        exit 1
+    fi
+    if [ -d "$name" ]; then
+        echo "$path is a directory, a file was to go there" >&2
+        exit 1
+    fi
+    if [ -f "$name" ] && [ ! -h "$name" ] && cmp -s "$new" "$name" && alike "$new" "$name"; then
+        continue
+    fi
     if [ "$hop" ]; then
-        new=$folder.ipyfleet-new-$$-$number
-        trap 'rm -rf "$stage" "$new"' EXIT
-        mv -f "$number" "$new"
+        beside=$PWD/.ipyfleet-new-$$-$number
+        trap 'rm -rf "$stage" "$beside"' EXIT
+        mv -f "$new" "$beside"
+        new=$beside
     fi
-    mv -f "$new" "$path"
+    mv -f "$new" "$name"
     printf '%s\n' "$path"
-done <list
+done <"$stage/list"

@@ -107,9 +107,12 @@ def login_client_file(connection: Connection, user: str, home: str) -> File:
 
 
 def security_folders(user: str, home: str) -> tuple[str, ...]:
-    """The command, as words for root, that makes IPython's folders down to ``security``, owned by this user."""
+    """The command, as words for root, that makes IPython's folders down to ``security`` as this user.
+
+    As root it would hand over whatever the user, whose own code runs as him, has put a link to in their place.
+    """
     folders = [str(PurePosixPath(home) / part) for part in (".ipython", ".ipython/profile_default", SECURITY)]
-    return ("install", "-d", "-m", "0700", "-o", user, "-g", user, *folders)
+    return ("runuser", "-u", user, "--", "install", "-d", "-m", "0700", *folders)
 
 
 def fetch(host: Host, security: str = SERVICE_SECURITY) -> Fetched:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -171,3 +173,21 @@ def test_the_login_users_file_lies_where_a_client_without_arguments_looks():
     assert file.path == "/home/ipyfleet/.ipython/profile_default/security/ipcontroller-client.json"
     assert (file.mode, file.owner, file.data) == (0o600, "ipyfleet:ipyfleet", made.client.encode())
     assert connection_files.security_folders("ipyfleet", "/home/ipyfleet")[-1] == str(Path(file.path).parent)
+
+
+def test_a_link_among_the_security_folders_hands_nothing_of_roots_over():
+    """Tried with runuser of util-linux 2.38."""
+    with TemporaryDirectory(dir="/var/tmp") as place:
+        home, prey = Path(place) / "home", Path(place) / "prey"
+        home.mkdir()
+        prey.mkdir()
+        Path(place).chmod(0o755)
+        shutil.chown(home, "nobody")
+        words = connection_files.security_folders("nobody", str(home))
+        (home / ".ipython").symlink_to(prey)
+        assert subprocess.run(words, check=False, capture_output=True).returncode != 0
+        assert (prey.owner(), prey.stat().st_mode & 0o777, list(prey.iterdir())) == ("root", 0o755, [])
+        (home / ".ipython").unlink()
+        subprocess.run(words, check=True)
+        security = home / connection_files.SECURITY
+        assert (security.owner(), security.stat().st_mode & 0o777) == ("nobody", 0o700)

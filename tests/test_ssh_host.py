@@ -262,6 +262,20 @@ class TestPlace:
         assert not (tmp_path / "link").is_symlink()
         assert (tmp_path / "elsewhere").read_bytes() == b"mine"
 
+    def test_a_link_in_a_folder_of_somebodys_own_does_not_lead_to_where_he_is_not_at_home(
+        self, host: SshHost, tmp_path: Path
+    ) -> None:
+        elsewhere, link = tmp_path / "elsewhere", tmp_path / "link"
+        elsewhere.mkdir()
+        link.symlink_to(elsewhere)
+        theirs = File(f"{link}/file", b"x", 0o600, "nobody:nogroup")
+        with pytest.raises(RemoteError, match=f"leads to {elsewhere}, where nobody:nogroup is not at home"):
+            host.place([theirs])
+        assert os.listdir(elsewhere) == []
+        shutil.chown(elsewhere, "nobody")
+        assert host.place([theirs]) == {theirs.path}
+        assert about(elsewhere / "file") == (b"x", 0o600, "nobody:nogroup")
+
     def test_a_directory_in_the_way_is_an_error(self, host: SshHost, tmp_path: Path) -> None:
         (tmp_path / "directory").mkdir()
         with pytest.raises(RemoteError, match="is a directory"):
