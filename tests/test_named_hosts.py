@@ -220,6 +220,7 @@ class TestAdmission:
         wrong = host_keys.fingerprint(make_host_key(tmp_path / "other"))
         with pytest.raises(HostKeyError):
             named_hosts.admit(user.resolve("lab"), user.ours, host_key=wrong, confirm=lambda text: True)
+        assert host_keys.pinned(user.ours.known_hosts, user.resolve("lab").endpoint) == ()
         user.knows(entry(server))
         with pytest.raises(HostKeyError, match="no host on the way"):
             named_hosts.admit(user.resolve("lab"), user.ours, host_key=wrong)
