@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -246,7 +247,7 @@ class TestImage:
         wanted = Image("debian", "bookworm")
 
         def half(*words: str, **options: object) -> None:
-            if words[0] == "mmdebstrap":
+            if "mmdebstrap" in words:
                 target = next(Path(word) for word in words if word.endswith("/tree"))
                 (target / "etc").mkdir(parents=True)
                 raise Refused("mmdebstrap failed", seen="E: Unable to locate package")
@@ -258,6 +259,45 @@ class TestImage:
             image.build_base(tmp_path, wanted)
         assert list((tmp_path / "images").iterdir()) == []
         assert image.missing(tmp_path, wanted) == wanted.layers
+
+    def test_a_build_that_breaks_takes_nothing_with_it_that_was_mounted_into_its_tree(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """mmdebstrap mounts the computer's /dev/shm, and does not unmount it when it is killed."""
+        (tmp_path / "shm").mkdir()
+        (tmp_path / "shm" / "precious").touch()
+        script = f'mkdir -p "$1/dev/shm" && mount --bind {tmp_path}/shm "$1/dev/shm" && echo mounted; exit 9'
+
+        def build(wanted: Image, target: Path, keyring: Path) -> tuple[str, ...]:
+            return (*image.ASIDE, "sh", "-c", script, "sh", str(target))
+
+        monkeypatch.setattr(image, "_mmdebstrap", build)
+        monkeypatch.setattr(image, "_keyring", lambda wanted: tmp_path)
+        with pytest.raises(Refused, match="exit code 9") as caught:
+            image.build_base(tmp_path, Image("debian", "bookworm"))
+        assert caught.value.seen == "mounted"
+        assert (tmp_path / "shm" / "precious").exists()
+        assert list((tmp_path / "images").iterdir()) == []
+
+    def test_no_build_outlives_the_program_that_began_it(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "open")
+        words = (*image.ASIDE, "sh", "-c", 'exec 9>"$1"; sleep 600 & wait', "sh", str(tmp_path / "open"))
+        code = f"from fabfile.providers.local.root.command import run; run(*{words!r}, timeout=600)"
+        program = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
+        with (tmp_path / "open").open("rb") as held_by_the_build:
+            program.kill()
+            program.wait()
+            assert select.select([held_by_the_build], [], [], 20)[0], "still running"
+            assert held_by_the_build.read() == b""
+
+    def test_no_password_of_a_mirror_or_proxy_is_among_the_words_of_a_command(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(apt, "configuration", lambda: 'Acquire::http::Proxy "http://me:secret@proxy";\n')
+        monkeypatch.setattr(apt, "sources", lambda *wanted: ("deb http://me:secret@m/ bookworm main",))
+        words = image._mmdebstrap(Image("debian", "bookworm"), tmp_path / "tree", tmp_path)
+        assert "secret" not in " ".join(words)
+        assert Path(words[-1]).read_text() == "deb http://me:secret@m/ bookworm main\n"
 
     def test_no_space_is_said_before_anything_is_built(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(image, "BASE_BYTES", 1 << 60)

@@ -19,7 +19,7 @@ from typing import Any
 from . import apt, cgroups, tree
 from .command import run
 from .errors import Refused
-from .store import PREFIX, locked, make_folder, places, read, write
+from .store import PREFIX, locked, make_folder, places, read, tag, write
 
 PACKAGES = [
     "ca-certificates",
@@ -38,7 +38,10 @@ KEYRINGS = Path("/usr/share/keyrings")
 LEAVE_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*")
 BASE_BYTES = 1 << 30  # that a base needs while it is built, packages included
 BUILD_TIME = 1800.0  # s
-GROUP = f"{PREFIX}build-{os.getpid()}"  # control group of scripts that run in a tree
+UNTIL_WE_END = ("setpriv", "--pdeathsig", "KILL", "--")  # however we end, no build goes on in a tree that is removed
+# mmdebstrap mounts into the tree what is the computer's own (/dev/shm) and, when killed, leaves it there: removing the
+# tree would empty that too. In a namespace of its own the mounts end with it.
+ASIDE = (*UNTIL_WE_END, "unshare", "--mount", "--mount-proc", "--pid", "--fork", "--kill-child", "--")
 SCRIPTS = Path(__file__).resolve().parents[4] / "bootscripts"
 BASE_SCRIPT = Path(__file__).with_name("base.sh")
 
@@ -89,10 +92,8 @@ def build_base(folder: Path, image: Image) -> None:
             return
         need_space(folder, BASE_BYTES, f"an image of {image.distribution} {image.suite}")
         keyring = _keyring(image)
-        options = new.parent / "apt.conf"
-        options.write_text(apt.configuration())
-        run(*_mmdebstrap(image, new, options, keyring), timeout=BUILD_TIME)
-        _enter(new, BASE_SCRIPT)
+        run(*_mmdebstrap(image, new, keyring), timeout=BUILD_TIME)
+        _enter(folder, new, BASE_SCRIPT)
         _forget_sources(new)
 
 
@@ -109,8 +110,8 @@ def build_software(folder: Path, image: Image, wheelhouse: int) -> None:
             shutil.copyfileobj(source, target)
         root = tree.mount(new.parent, [folder / "images" / base / "tree"])
         try:
-            _enter(root, SCRIPTS / "host.sh")
-            _enter(root, SCRIPTS / "software.sh", "/run/wheelhouse.tar", image.software, wheelhouse=copy)
+            _enter(folder, root, SCRIPTS / "host.sh")
+            _enter(folder, root, SCRIPTS / "software.sh", "/run/wheelhouse.tar", image.software, wheelhouse=copy)
         finally:
             tree.unmount(new.parent)
         (new.parent / "upper").rename(new)
@@ -178,8 +179,13 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def _mmdebstrap(image: Image, target: Path, options: Path, keyring: Path) -> tuple[str, ...]:
+def _mmdebstrap(image: Image, target: Path, keyring: Path) -> tuple[str, ...]:
+    """The command that makes a tree; mirrors and proxies, which may have passwords, are told in files beside it."""
+    options, sources = target.with_name("apt.conf"), target.with_name("sources.list")
+    options.write_text(apt.configuration())
+    sources.write_text("".join(f"{line}\n" for line in apt.sources(image.distribution, image.suite)))
     return (
+        *ASIDE,
         "mmdebstrap",
         "--mode=root",
         "--format=directory",
@@ -191,12 +197,13 @@ def _mmdebstrap(image: Image, target: Path, options: Path, keyring: Path) -> tup
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEAVE_OUT),
         image.suite,
         str(target),
-        *apt.sources(image.distribution, image.suite),
+        *([str(sources)] if sources.stat().st_size else []),
     )
 
 
-def _enter(root: Path, script: Path, *args: str, wheelhouse: Path | None = None) -> None:
+def _enter(folder: Path, root: Path, script: Path, *args: str, wheelhouse: Path | None = None) -> None:
     """Run a script in a tree, as root there, without a network; the tree keeps nothing of how it was run."""
+    group = f"{PREFIX}build-{tag(folder)}"  # one at a time: the images are locked
     binds = [f"--bind-ro={script}:/run/script.sh"]
     if wheelhouse:
         binds.append(f"--bind-ro={wheelhouse}:/run/wheelhouse.tar")
@@ -204,11 +211,11 @@ def _enter(root: Path, script: Path, *args: str, wheelhouse: Path | None = None)
     off = ("--resolv-conf=off", "--timezone=off", "--link-journal=no", "--setenv=SYSTEMD_OFFLINE=1")
     words = ("systemd-nspawn", *how, *off, *binds, f"--directory={root}", "--", "sh", "/run/script.sh", *args)
     layout = cgroups.observe()
-    cgroups.make(layout, GROUP)  # else nspawn makes groups of its own where it happens to be run, and leaves them
+    cgroups.make(layout, group)  # else nspawn makes groups of its own where it happens to be run, and leaves them
     try:
-        run(*cgroups.joined(layout, GROUP, words), timeout=BUILD_TIME)
+        run(*cgroups.joined(layout, group, (*UNTIL_WE_END, *words)), timeout=BUILD_TIME)
     finally:
-        cgroups.remove(cgroups.groups(layout, GROUP))
+        cgroups.remove(cgroups.groups(layout, group))
 
 
 def _forget_sources(root: Path) -> None:

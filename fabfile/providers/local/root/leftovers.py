@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 from pathlib import Path
 
-from . import cgroups, network, processes, tree
+from . import cgroups, network, nspawn, tree
 from .command import run
 from .store import PREFIX, places, tag
 
@@ -15,9 +14,10 @@ from .store import PREFIX, places, tag
 def sweep(folder: Path, remove: bool) -> list[str]:
     """Name what belongs to no cluster in the folder: folders, control groups, namespaces; remove it if asked."""
     ours = PREFIX + tag(folder)
-    known = {PREFIX + place.key for place in places(folder) if place.cluster()}
     groups = cgroups.matching(cgroups.observe(), ours)
     found = [*groups, *network.NAMESPACES.glob(f"{ours}*"), *Path("/sys/class/net").glob(f"{ours}*")]
+    # Only now, since a record is written before all else: what a cluster made meanwhile must not pass for nobody's.
+    known = {PREFIX + place.key for place in places(folder) if place.cluster()}
     left = [*(path for path in found if path.name[: len(PREFIX) + 10] not in known), *_folders(folder)]
     if remove:
         for path in left:
@@ -35,8 +35,7 @@ def _remove(path: Path) -> None:
     elif path.is_relative_to(network.NAMESPACES):
         run("ip", "netns", "delete", path.name, check=False)
     elif path.is_relative_to("/sys/fs/cgroup"):
-        processes.send(cgroups.members([path]), signal.SIGKILL)
-        cgroups.remove([path])
+        nspawn.kill_group_members([path])
     else:
         for machine in (path / "machines").glob("*"):
             tree.unmount(machine)
