@@ -49,10 +49,10 @@ def provision(
             return
         session.check(run, todo)
         session.agree(todo.disturbs, yes=yes)
-        with session.showing(run), chain.rolling_back(run, observed, todo, wanted=rollback):
+        with session.showing(run), removal.rolling_back(run, observed, todo, wanted=rollback):
             found = chain.create(run, observed, todo)
             connection, secret = chain.connect(run, found, todo)
-            chain.deploy(run, found, todo, connection, secret)
+            todo = chain.deploy(run, found, todo, connection, secret)
             chain.arm(run, found, todo)
             answering = chain.count(run, observed, found, todo, connection)
             removal.retire(run, observed, todo)

@@ -13,20 +13,22 @@ import platform
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 
 from . import connection_files, engines, hub, service_managers
-from .client_file import install_client_file
-from .connection import Connection, at_address, make
+from .client_file import install_client_file, refuse_foreign
+from .connection import Connection, at_address, follows, make
 from .errors import ClusterError, HubSilent, ProviderRefused, at_machine, raise_together
 from .machines import Cluster, Found, Machine, MachineSpec, MachineState, machine_name
 from .observation import LOOK, foreign
 from .plan import Deployment, Plan, Slot, Wanted, make_plan
 from .power import stoppable
+from .record import Record
 from .remote import Host, each
-from .removal import remove, take_down
+from .removal import cut_off
 from .run import Run
 from .services import Service, engine_service
 from .status import Observed, slot_of
@@ -34,7 +36,7 @@ from .status import Observed, slot_of
 
 def wanted(run: Run) -> Wanted:
     """What the settings ask for, in terms of the plan."""
-    settings, connection, bundle = run.settings, run.record.connection, run.software
+    settings, connection, bundle = run.settings, _fitting(run), run.software
     return Wanted(
         engines=settings.engines,
         per_machine=settings.engines_per_machine or run.provider.engines_per_machine(settings.engines),
@@ -44,14 +46,18 @@ def wanted(run: Run) -> Wanted:
 
 
 def plan(run: Run, observed: Observed) -> Plan:
-    """What has to be done; refuses a cluster that is not in our record."""
+    """What has to be done; refuses a cluster that is not in our record, and a client file that is not of ours."""
     if not observed.ours and observed.found.cluster:
         raise foreign(observed.found.cluster)
+    refuse_foreign(run.settings.cluster, {one.id for one in (observed.found.cluster, run.record.cluster) if one})
     return make_plan(wanted(run), observed.seen)
 
 
 def create(run: Run, observed: Observed, todo: Plan) -> Found:
     """The machines of the plan, made or started; what is broken is taken away first."""
+    if observed.found.cluster is None:  # what the record has is of a cluster that is no more
+        cut_off(run, observed.found)
+        run.record = Record()
     cluster = observed.found.cluster or Cluster(
         run.settings.cluster, secrets.token_hex(4), f"{getpass.getuser()}@{platform.node()}", time.time()
     )
@@ -90,20 +96,27 @@ def _assigned(run: Run, observed: Observed, todo: Plan) -> tuple[Slot, ...]:
 def connect(run: Run, found: Found, todo: Plan) -> tuple[Connection, str | None]:
     """The connection that controller and engines shall use, and the secret half of its keys if it is new.
 
-    The record's own is kept as long as the controller holds the other half of it; a changed address is followed.
+    The record's own is kept as long as it is what the settings say and the controller holds the other half of it; a
+    changed address is followed.
     """
     controller = _controller(found)
-    connection, secret = run.record.connection, None
+    connection, secret = _fitting(run), None
     fresh = connection is None or any(one.role == "controller" for one in todo.create)
     if connection is not None and not fresh and any(one.role == "controller" for one in todo.deploy):
         with run.open(controller) as host:
-            fresh = connection_files.fetch(host).public != connection.public_key
+            fresh = connection.public_key not in (None, connection_files.fetch(host).public)
     if connection is None or fresh:
         connection, secret = make(controller.private_address, run.settings)
     elif connection.address != controller.private_address:
         connection = at_address(connection, controller.private_address)
     run.save(connection=connection)
     return connection, secret
+
+
+def _fitting(run: Run) -> Connection | None:
+    """The record's connection, unless it is made for other settings than these."""
+    connection = run.record.connection
+    return connection if connection and follows(connection, run.settings) else None
 
 
 def _controller(found: Found) -> Machine:
@@ -140,12 +153,20 @@ def compare_connection(run: Run, found: Found) -> None:
         )
 
 
-def deploy(run: Run, found: Found, todo: Plan, connection: Connection, secret: str | None) -> None:
+def deploy(run: Run, found: Found, todo: Plan, connection: Connection, secret: str | None) -> Plan:
     """Software, files and services on every machine of the plan, each going on as soon as it is ready itself.
 
-    The tunnel is opened meanwhile. Raises all failures together; what succeeded stays and is recorded.
+    The tunnel is opened meanwhile. Raises all failures together, unless ``min_engines`` come up; what succeeded stays
+    and is recorded. The plan without the machines that failed.
     """
     machines = {machine.name: machine for machine in found.machines}
+    digests = {
+        "controller": engines.controller_digest(run.settings, connection, run.software),
+        "engine": engines.engine_digest(run.settings, connection, run.software),
+    }
+    before = run.record.digests
+    outdated = {one.name: "" for one in todo.deploy if before.get(one.name, digests[one.role]) != digests[one.role]}
+    run.save(digests={**before, **outdated})  # from here on those are neither what they were nor what they shall be
     if todo.deploy:  # count needs it, and it takes as long to import as an engine to start
         threading.Thread(target=import_module, args=("ipyparallel",), daemon=True).start()
     if todo.restart_controller:
@@ -172,9 +193,9 @@ def deploy(run: Run, found: Found, todo: Plan, connection: Connection, secret: s
     if not any(one.role == "controller" for one in todo.deploy):
         reachable.set()
     failed = {one.item: one.error for one in each([*todo.deploy, None], work) if one.item and one.error}
-    lost = sum(len(one.numbers) for one in failed)
-    failures = [at_machine(error, one.name) for one, error in failed.items()]
-    _tolerate(run, failures, len(todo.engines) - lost)
+    left = replace(todo, deploy=tuple(one for one in todo.deploy if one not in failed))
+    _tolerate(run, [at_machine(error, one.name) for one, error in failed.items()], len(left.engines))
+    return left
 
 
 def _tolerate(run: Run, failures: list[ClusterError], engines_left: int) -> None:
@@ -292,20 +313,3 @@ def hand_over(run: Run, found: Found, connection: Connection) -> None:
     if found.cluster and run.record.tunnel:
         path = install_client_file(found.cluster, connection, run.record.tunnel.ports)
         run.save(client_file=str(path))
-
-
-@contextmanager
-def rolling_back(run: Run, observed: Observed, todo: Plan, *, wanted: bool) -> Iterator[None]:
-    """When what is inside fails and it is ``wanted``, remove the machines that the plan made, or the new cluster."""
-    try:
-        yield
-    except BaseException:
-        if wanted:
-            run.tell("rolling back")
-            if observed.found.cluster is None:
-                take_down(run, forget=True)
-            else:
-                made = {one.name for one in todo.create}
-                there = run.provider.find(run.settings.cluster).machines
-                remove(run, [m for m in there if m.name in made], [m for m in there if m.name not in made])
-        raise

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from .connection import Connection, local_info
@@ -32,7 +32,7 @@ def install_client_file(cluster: Cluster, connection: Connection, ports: Sequenc
     of this cluster.
     """
     path = client_file_path(cluster.name)
-    _refuse_foreign(path, cluster)
+    refuse_foreign(cluster.name, {cluster.id})
     data = json.dumps(local_info(connection, ports) | {MARK: cluster.id}, indent=2).encode() + b"\n"
     if path.exists() and path.read_bytes() == data and path.stat().st_mode & 0o777 == 0o600:
         return path
@@ -58,11 +58,13 @@ def remove_client_file(cluster: Cluster, written: str = "") -> bool:
     return found
 
 
-def _refuse_foreign(path: Path, cluster: Cluster) -> None:
+def refuse_foreign(name: str, ours: Collection[str]) -> None:
+    """Raise UsageError when the client file of that cluster name is there and of none of these cluster ids."""
+    path = client_file_path(name)
     if not path.exists():
         return
     owner = _owner(path)
-    if owner == cluster.id:
+    if owner in ours:
         return
     whose = "another controller" if owner is None else f"the ipyfleet cluster with the id {owner}"
     raise UsageError(

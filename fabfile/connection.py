@@ -113,6 +113,17 @@ def make(address: str, settings: Settings) -> tuple[Connection, str | None]:
     return Connection(_text(engine | common), _text(client | common)), secret
 
 
+def follows(connection: Connection, settings: Settings) -> bool:
+    """Whether the connection is as ``make`` would make it with these settings, but for keys and address."""
+    info = connection.engine_info
+    encrypted = settings.encryption == "curve"
+    return (bool(info["curve_serverkey"]), info["pack"], info["registration"]) == (
+        encrypted,
+        settings.packer,
+        settings.first_port,
+    )
+
+
 def at_address(connection: Connection, address: str) -> Connection:
     """The same connection with the controller at another private address; keys and ports stay."""
     moved = connection.engine_info | {"interface": _interface(address), "location": address}

@@ -163,7 +163,7 @@ def _target(wanted: Wanted, seen: Seen, slots: frozenset[Slot]) -> list[Deployme
     target = [Deployment("controller", 0)]
     for index in sorted({slot.index for slot in slots}):
         numbers = tuple(sorted(slot.number for slot in slots if slot.index == index))
-        outdated = seen.digests.get(machine_name("engine", index), wanted.engine_digest) != wanted.engine_digest
+        outdated = seen.digests.get(machine_name("engine", index)) != wanted.engine_digest
         unknown = seen.hub_up and {n for n in numbers if Slot(index, n) in seen.assigned - seen.registered.keys()}
         there = {n for n in numbers if Slot(index, n) in _current(seen)}
         target.append(Deployment("engine", index, numbers, tuple(sorted(there if outdated else unknown or ()))))

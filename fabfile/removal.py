@@ -5,13 +5,13 @@ Everything here may be run again at any point and is silent about what is gone a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 
 from . import engines, service_managers, tunnel
 from .client_file import remove_client_file
-from .errors import ClusterError, HubSilent, ProviderRefused, UsageError
-from .machines import Machine, MachineState
+from .errors import ClusterError, HubSilent, ProviderRefused, Several, UsageError
+from .machines import Found, Machine, MachineState
 from .observation import LOOK, ask_hub
 from .plan import Plan
 from .record import Record
@@ -89,21 +89,26 @@ def _sign_off(run: Run, machines: Sequence[Machine]) -> None:
         run.on_each(leaving, work, LOOK)
 
 
+def cut_off(run: Run, found: Found) -> None:
+    """Close this computer's own way in: the tunnel, and the client file of the cluster or of one that was before it."""
+    if run.record.tunnel:
+        tunnel.close_tunnel(run.record.tunnel)
+    for cluster in {found.cluster, run.record.cluster}:
+        if cluster:
+            remove_client_file(cluster, run.record.client_file)
+
+
 def take_down(run: Run, *, forget: bool = False) -> None:
     """Remove everything of the cluster, here and there, and make sure that it is gone.
 
-    ``forget`` does not insist on reaching machines that stay, to take our services off them.
+    ``forget`` does not insist on taking our services off machines that stay.
     """
     name = run.settings.cluster
     found = run.provider.find(name)
-    if run.record.tunnel:
-        tunnel.close_tunnel(run.record.tunnel)
-    cluster = found.cluster or run.record.cluster
-    if cluster:
-        remove_client_file(cluster, run.record.client_file)
+    cut_off(run, found)
     for machine in found.machines:
         run.tell("removing", machine.name)
-    if not forget:
+    with suppress(ClusterError) if forget else nullcontext():
         undeploy(run, found.machines)
     run.provider.destroy(name, found.machines)
     run.provider.clean(name)
@@ -115,3 +120,27 @@ def take_down(run: Run, *, forget: bool = False) -> None:
         )
     run.store.remove()
     run.record = Record()
+
+
+@contextmanager
+def rolling_back(run: Run, observed: Observed, todo: Plan, *, wanted: bool) -> Iterator[None]:
+    """When what is inside fails and it is ``wanted``, remove the machines that the plan made, or the new cluster."""
+    try:
+        yield
+    except BaseException as failure:
+        if wanted:
+            run.tell("rolling back")
+            try:
+                _roll_back(run, observed, todo)
+            except ClusterError as error:
+                raise Several([failure, error]) if isinstance(failure, ClusterError) else error from failure
+        raise
+
+
+def _roll_back(run: Run, observed: Observed, todo: Plan) -> None:
+    if observed.found.cluster is None:
+        take_down(run, forget=True)
+        return
+    made = {one.name for one in todo.create}
+    there = run.provider.find(run.settings.cluster).machines
+    remove(run, [one for one in there if one.name in made], [one for one in there if one.name not in made])

@@ -32,14 +32,21 @@ def settings_of(c: Context, **options: str) -> Settings:
 
 
 def open_run(c: Context, doing: str = "", **options: str) -> Run:
-    """A run on the cluster that the options name, with the template it was made with unless they name another."""
+    """A run on the cluster that the options name, with the template it was made with unless they name another.
+
+    Raises UsageError when that is of another provider than the cluster: there it would neither be found nor removed.
+    """
     settings = settings_of(c, **options)
-    remembered = record.load(Store(settings.cluster)).template
-    if remembered and not options.get("template"):
-        settings = settings_of(c, **{**options, "template": remembered})
-    provider = providers.get(settings)
     store = Store(settings.cluster)
-    return Run(settings, provider, store, record.load(store), doing=doing)
+    known = record.load(store)
+    if known.template and not options.get("template"):
+        settings = settings_of(c, **{**options, "template": known.template})
+    if known.provider not in ("", settings.provider):
+        raise UsageError(
+            f"the cluster {settings.cluster!r} is on provider {known.provider}, not on {settings.provider}",
+            hint=f"choose another name with --cluster, or a template of provider {known.provider} with --template",
+        )
+    return Run(settings, providers.get(settings), store, known, doing=doing)
 
 
 @contextmanager

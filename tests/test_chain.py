@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -12,12 +13,14 @@ import pytest
 
 from fabfile import chain, observation, power, removal, session
 from fabfile.client_file import client_file_path
-from fabfile.errors import HubSilent, UsageError
+from fabfile.connection_files import ENGINE
+from fabfile.errors import ClusterError, HubSilent, ProviderRefused, ServiceFailed, UsageError
 from fabfile.machines import MachineState
 from fabfile.plan import Plan
 from fabfile.run import Run
 from fabfile.settings import Settings
-from tests.fakes.fleet import FakeFleet, FakeQuestions, Killed, installed, new_run
+from tests.fakes.fleet import FakeFleet, FakeManager, FakeQuestions, Killed, installed, new_run
+from tests.fakes.provider import MemoryProvider, World
 
 SETTINGS = Settings(cluster="lab", provider="memory")
 
@@ -175,8 +178,6 @@ def test_a_lost_controller_gets_new_keys_and_all_engines_follow(fleet, tmp_path)
 
 
 def test_the_secret_half_of_the_keys_is_never_in_the_record(fleet, tmp_path):
-    import json
-
     provision(fleet, tmp_path, 1)
     secret = json.loads(fleet.on(fleet.machine("controller")).files["/etc/ipyfleet/curve.json"])["secret"]
     for path in (tmp_path / "state" / "lab").iterdir():
@@ -280,6 +281,78 @@ def test_of_a_cluster_that_is_off_the_controller_starts_with_any_machine(name, e
     assert len(run.record.assigned) == 2
 
 
+@pytest.mark.parametrize("change", [{"encryption": "hmac"}, {"first_port": 20101}])
+def test_a_connection_of_other_settings_is_made_anew_and_back(change, fleet, tmp_path):
+    def engine_file() -> dict[str, Any]:
+        return json.loads(fleet.on(fleet.machine("engine-0")).files[ENGINE])
+
+    provision(fleet, tmp_path, 2)
+    before = engine_file()
+    assert provision(fleet, tmp_path, 2, **change).restart_controller
+    changed = engine_file()
+    assert bool(changed["curve_serverkey"]) == (change.get("encryption") != "hmac")
+    assert changed["registration"] == change.get("first_port", before["registration"])
+    assert provision(fleet, tmp_path, 2, **change).empty
+    provision(fleet, tmp_path, 2)
+    assert engine_file()["registration"] == before["registration"]
+    assert engine_file()["curve_serverkey"]
+
+
+def test_a_record_of_a_cluster_that_is_no_more_stands_in_the_way_of_nothing(fleet, tmp_path):
+    provision(fleet, tmp_path, 3)
+    fleet.world = World()
+    provision(fleet, tmp_path, 1)
+    status = observation.look(new_run(fleet, tmp_path, SETTINGS))
+    assert (status.state, status.engines, status.expected) == ("healthy", 1, 1)
+    assert len(fleet.tunnels) == 1
+
+
+def test_a_client_file_of_somebody_else_is_said_before_anything_is_made(fleet, tmp_path):
+    path = client_file_path("lab")
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    with pytest.raises(UsageError, match="is of another controller"):
+        provision(fleet, tmp_path, 1)
+    assert fleet.world.empty
+    assert not (tmp_path / "state" / "lab").exists()
+
+
+def test_a_teardown_leaves_no_client_file_of_a_cluster_that_was_there_before(fleet, tmp_path):
+    provision(fleet, tmp_path, 1)
+    fleet.world = World()
+    there = client_file_path("lab").read_bytes()
+    client_file_path("lab").unlink()
+    provision(fleet, tmp_path / "elsewhere", 1)
+    client_file_path("lab").write_bytes(there)
+    take_down(fleet, tmp_path)
+    assert not client_file_path("lab").exists()
+
+
+def test_with_min_engines_the_rest_is_counted_without_waiting_for_what_failed(fleet, tmp_path, monkeypatch):
+    run = new_run(fleet, tmp_path, replace(SETTINGS, engines=3, min_engines=2))
+    start = FakeManager.start
+
+    def failing(self: FakeManager, host: Any, service: Any) -> None:
+        if host.name == "engine-1":
+            raise ServiceFailed("no", machine=host.name)
+        start(self, host, service)
+
+    monkeypatch.setattr(FakeManager, "start", failing)
+    monkeypatch.setattr(FakeManager, "restart", failing)
+    with run.store.lock("provision"):
+        observed = observation.observe(run)
+        todo = chain.plan(run, observed)
+        found = chain.create(run, observed, todo)
+        connection, secret = chain.connect(run, found, todo)
+        left = chain.deploy(run, found, todo, connection, secret)
+        assert [str(slot) for slot in left.engines] == ["engine-0 engine 1", "engine-2 engine 1"]
+        assert chain.count(run, observed, found, left, connection) == 2
+        run.settings = replace(run.settings, min_engines=3)
+        with pytest.raises(ServiceFailed, match="no"):
+            chain.deploy(run, found, todo, connection, secret)
+    assert observation.look(run).problems == ("engine-1 engine 1 is not in the hub (service: offline)",)
+
+
 def test_an_unknown_machine_is_refused_with_the_names_there_are(fleet, tmp_path):
     provision(fleet, tmp_path, 1)
     found = fleet.provider().find("lab")
@@ -294,7 +367,7 @@ def test_rolling_back_removes_a_new_cluster_whole_and_of_an_old_one_only_what_wa
         with run.store.lock("provision"):
             observed = observation.observe(run)
             todo = chain.plan(run, observed)
-            with suppress(ZeroDivisionError), chain.rolling_back(run, observed, todo, wanted=True):
+            with suppress(ZeroDivisionError), removal.rolling_back(run, observed, todo, wanted=True):
                 chain.create(run, observed, todo)
                 raise ZeroDivisionError
 
@@ -304,6 +377,36 @@ def test_rolling_back_removes_a_new_cluster_whole_and_of_an_old_one_only_what_wa
     failing(4)
     assert engines_known(fleet) == ["engine-0-1", "engine-1-1"]
     assert provision(fleet, tmp_path, 2).empty
+
+
+def test_a_rollback_that_fails_does_not_hide_why_it_was_made(fleet, tmp_path, monkeypatch):
+    run = new_run(fleet, tmp_path, replace(SETTINGS, engines=1))
+
+    def refuse(*args: object) -> None:
+        raise ProviderRefused("cannot remove")
+
+    monkeypatch.setattr(run.provider, "destroy", refuse)
+    with run.store.lock("provision"):
+        observed = observation.observe(run)
+        todo = chain.plan(run, observed)
+        chain.create(run, observed, todo)
+        rolling_back = removal.rolling_back(run, observed, todo, wanted=True)
+        with pytest.raises(ClusterError, match="no room\ncannot remove"), rolling_back:
+            raise ClusterError("no room")
+
+
+def test_hosts_that_stay_lose_their_services_when_a_new_cluster_is_rolled_back(fleet, tmp_path, monkeypatch):
+    monkeypatch.setattr(MemoryProvider, "owns_machines", False)
+    run = new_run(fleet, tmp_path, replace(SETTINGS, engines=1))
+    with run.store.lock("provision"):
+        observed = observation.observe(run)
+        todo = chain.plan(run, observed)
+        with suppress(ZeroDivisionError), removal.rolling_back(run, observed, todo, wanted=True):
+            found = chain.create(run, observed, todo)
+            connection, secret = chain.connect(run, found, todo)
+            chain.deploy(run, found, todo, connection, secret)
+            raise ZeroDivisionError
+    assert [state.running for state in fleet.hosts.values()] == [{}, {}]
 
 
 def test_a_lease_is_armed_on_all_machines_shown_and_taken_away(fleet, tmp_path):
@@ -368,11 +471,12 @@ def test_killed_at_any_point_provision_resumes_and_teardown_leaves_nothing(steps
                 assert not client_file_path("lab").exists(), f"killed at {k}, {at}"
 
 
+@pytest.mark.parametrize("back", [False, True], ids=["on", "back"])
 @pytest.mark.parametrize(
     "changes", [{"engine_env": (("OMP_NUM_THREADS", "1"),)}, {"patience": 30.0}], ids=["engines", "everything"]
 )
-def test_killed_while_new_settings_are_deployed_nothing_goes_on_running_with_the_old_ones(
-    changes, monkeypatch, tmp_path
+def test_killed_while_new_settings_are_deployed_the_next_provision_makes_all_engines_run_with_its_own(
+    changes, back, monkeypatch, tmp_path
 ):
     k, total = 0, 1
     while k <= total:
@@ -386,7 +490,7 @@ def test_killed_while_new_settings_are_deployed_nothing_goes_on_running_with_the
                 provision(fleet, folder, 2, **changes)
             total = total if k else len(fleet.events)
             fleet.live_again()
-            provision(fleet, folder, 2, **changes)
+            provision(fleet, folder, 2, **({} if back else changes))
             assert len(engines_known(fleet)) == 2, f"killed at {k}"
             for (_, name), machine in fleet.world.machines.items():
                 state = fleet.on(machine)

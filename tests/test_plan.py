@@ -124,6 +124,12 @@ def test_a_new_version_of_the_engines_restarts_them_and_says_who_is_disturbed():
     assert not plan.restart_controller
 
 
+def test_engines_that_run_in_nobody_knows_which_version_are_restarted_and_that_is_said():
+    plan = make_plan(wanted(2), healthy(2, busy=frozenset({1}), digests={"controller": "c", "engine-0": "e"}))
+    assert plan.deploy == (Deployment("engine", 1, (1,), restart=(1,)),)
+    assert plan.disturbs == (Slot(1, 1),)
+
+
 def test_a_new_version_of_the_controller_makes_everything_start_again():
     plan = make_plan(Wanted(2, 1, "newer", "e"), healthy(2, busy=frozenset({0})))
     assert plan.restart_controller

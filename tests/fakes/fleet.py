@@ -107,7 +107,7 @@ class FakeFleet:
             return None
         wanted = state.files.get(f"{SERVICE_SECURITY}/ipcontroller-engine.json")
         pair = json.loads(state.files.get(CURVE, b"{}"))
-        if wanted is None or json.loads(wanted)["curve_serverkey"] != pair.get("public"):
+        if wanted is None or json.loads(wanted)["curve_serverkey"] not in (None, pair.get("public")):
             return None
         idents = []
         for machine in self.world.machines.values():
@@ -135,7 +135,7 @@ class FakeHost:
         """The few commands that the chain runs."""
         stdout = ""
         match words:
-            case ("install", "-d", *_):
+            case ("install", "-d", *_) | ("runuser", "-u", _, "--", "install", "-d", *_):
                 self.fleet.event("run install")
             case ("sh", "-c", _):
                 stdout = "ipyfleet\n/home/ipyfleet"
