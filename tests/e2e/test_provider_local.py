@@ -13,6 +13,7 @@ import pytest
 
 from fabfile.machines import Cluster, Machine, MachineSpec, MachineState, silent
 from fabfile.providers.local import LocalProvider
+from fabfile.providers.local.privilege import call
 from fabfile.remote import Credentials
 from fabfile.settings import Settings
 from tests.contract.provider import ProviderContract
@@ -266,6 +267,18 @@ def test_half_of_a_cluster_gone_does_not_stop_its_removal(particular: Particular
     particular.provider.destroy("particular", machines)
     particular.provider.clean("particular")
     assert audit() == []
+
+
+def test_a_sweep_removes_what_has_no_record_and_spares_what_has(particular: Particular) -> None:
+    (machine,) = particular.create(0)
+    assert call("sweep", {"remove": "yes"}) == {"left": []}
+    assert particular.ssh(machine, "echo spared") == "spared\n"
+    next(root_folder().glob("clusters/*-particular/cluster.json")).unlink()
+    left = call("sweep", {"remove": "no"})["left"]
+    assert {"clusters", "netns", "net"} < {Path(path).parent.name for path in left}
+    removed = call("sweep", {"remove": "yes"})["left"]
+    assert set(left) <= set(removed)
+    assert audit() == call("sweep", {"remove": "no"})["left"] == []
 
 
 def test_bare_hosts_have_nothing_of_the_project(tmp_path: Path) -> None:

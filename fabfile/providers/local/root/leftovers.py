@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from . import cgroups, network, nspawn, tree
@@ -12,17 +13,22 @@ from .store import PREFIX, places, tag
 
 
 def sweep(folder: Path, remove: bool) -> list[str]:
-    """Name what belongs to no cluster in the folder: folders, control groups, namespaces; remove it if asked."""
+    """Name what belongs to no cluster in the folder: folders, groups, namespaces, routes; remove it if asked."""
     ours = PREFIX + tag(folder)
     groups = cgroups.matching(cgroups.observe(), ours)
     found = [*groups, *network.NAMESPACES.glob(f"{ours}*"), *Path("/sys/class/net").glob(f"{ours}*")]
+    found += nspawn.PROPAGATE.glob(f"{ours}*")
     # Only now, since a record is written before all else: what a cluster made meanwhile must not pass for nobody's.
     known = {PREFIX + place.key for place in places(folder) if place.cluster()}
     left = [*(path for path in found if path.name[: len(PREFIX) + 10] not in known), *_folders(folder)]
     if remove:
         for path in left:
             _remove(path)
-    return [str(path) for path in left]
+    routes = network.lonely_routes()
+    if remove:
+        for subnet in routes:
+            network.let_out(subnet)
+    return [*map(str, left), *(f"route {subnet}" for subnet in routes)]
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -34,6 +40,9 @@ def _remove(path: Path) -> None:
         run("ip", "link", "delete", path.name, check=False)
     elif path.is_relative_to(network.NAMESPACES):
         run("ip", "netns", "delete", path.name, check=False)
+    elif path.is_relative_to(nspawn.PROPAGATE):
+        with suppress(OSError):  # in use, after all
+            path.rmdir()
     elif path.is_relative_to("/sys/fs/cgroup"):
         nspawn.kill_group_members([path])
     else:

@@ -153,7 +153,19 @@ def down(place: Place, record: ClusterRecord | None) -> None:
     if (NAMESPACES / name).exists():
         run("ip", "netns", "delete", name)
     if record and record.subnet:
-        run("ip", "route", "delete", "unreachable", record.subnet, "metric", str(METRIC), check=False)
+        let_out(record.subnet)
+
+
+def let_out(subnet: str) -> None:
+    """Take away the route that keeps a subnet's traffic in."""
+    run("ip", "route", "delete", "unreachable", subnet, "metric", str(METRIC), check=False)
+
+
+def lonely_routes() -> tuple[str, ...]:
+    """The subnets that a route of ours keeps traffic in of, though no cluster's interface leads there any more."""
+    routes = json.loads(run("ip", "-json", "-4", "route", "show").stdout or "[]")
+    alive = {route["dst"] for route in routes if route.get("dev", "").startswith(PREFIX)}
+    return tuple(route["dst"] for route in routes if route.get("metric") == METRIC and route["dst"] not in alive)
 
 
 def unplug(place: Place, interface: str) -> None:
