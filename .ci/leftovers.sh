@@ -6,7 +6,8 @@ set -eu
 links() { for one in /sys/class/net/*; do echo "network interface ${one##*/}"; done; }
 namespaces() { for one in /run/netns/*; do [ -e "$one" ] && echo "network namespace $one"; done; }
 routes() { command -v ip >/dev/null && ip route show table all type unreachable | sed 's/^/route /'; }
-mounts() { awk '{ print "mount " $2 }' /proc/self/mounts; }
+# The first network namespace makes /run/netns a mount, and it stays one.
+mounts() { awk '$2 != "/run/netns" { print "mount " $2 }' /proc/self/mounts; }
 
 # The trees that systemd-nspawn needs; others (memory) belong to whoever started this run.
 cgroups() {
