@@ -100,10 +100,10 @@ def engine_files(connection: Connection) -> tuple[File, ...]:
     return (_secret(ENGINE, engine_file(connection)),)
 
 
-def login_client_file(connection: Connection, user: str, home: str) -> File:
-    """The file by which ``ipp.Client()`` works for the login user on the controller's machine."""
+def login_client_file(connection: Connection, owner: str, home: str) -> File:
+    """The file by which ``ipp.Client()`` works for the login user, ``user:group``, on the controller's machine."""
     path = PurePosixPath(home) / SECURITY / "ipcontroller-client.json"
-    return _secret(str(path), client_file(connection), owner=f"{user}:{user}")
+    return _secret(str(path), client_file(connection), owner)
 
 
 def security_folders(user: str, home: str) -> tuple[str, ...]:

@@ -149,9 +149,11 @@ def stop_controller(host: Host, manager: ServiceManager) -> None:
 
 def _hand_to_login_user(host: Host, connection: Connection) -> None:
     """Make ``ipp.Client()`` without arguments work for the login user on the controller's machine."""
-    user, home = host.run("sh", "-c", 'printf "%s\n%s" "$(id -un)" "$HOME"').stdout.split("\n")
+    # His group by number: its name may be another than his, and have blanks.
+    shown = host.run("sh", "-c", 'printf "%s\n%s\n%s" "$(id -un)" "$(id -u):$(id -g)" "$HOME"').stdout
+    user, owner, home = shown.split("\n")
     host.run(*security_folders(user, home), sudo=True)
-    host.place((login_client_file(connection, user, home),))
+    host.place((login_client_file(connection, owner, home),))
 
 
 def deploy_engines(
@@ -192,7 +194,8 @@ def wait_until_known(host: Host, count: int, settings: Settings) -> tuple[str, .
     """
     limit = settings.start_timeout
     words = (ENV_PYTHON, "-I", REGISTERED, ENGINE, "/run/ipyfleet", str(count), f"{limit:g}")
-    asked = host.run(*words, sudo=True, check=False, timeout=limit + 10)
+    # As the service user: his code may put links in place of the files that are read.
+    asked = host.run("runuser", "-u", SERVICE_USER, "--", *words, sudo=True, check=False, timeout=limit + 10)
     if asked.exit_code:
         raise ServiceFailed(
             f"its engines are not registered after {limit:g} s",

@@ -169,9 +169,9 @@ def test_missing_and_broken_files_are_named():
 
 def test_the_login_users_file_lies_where_a_client_without_arguments_looks():
     made, _ = make(ADDRESS, SETTINGS)
-    file = connection_files.login_client_file(made, "ipyfleet", "/home/ipyfleet")
+    file = connection_files.login_client_file(made, "1000:100", "/home/ipyfleet")
     assert file.path == "/home/ipyfleet/.ipython/profile_default/security/ipcontroller-client.json"
-    assert (file.mode, file.owner, file.data) == (0o600, "ipyfleet:ipyfleet", made.client.encode())
+    assert (file.mode, file.owner, file.data) == (0o600, "1000:100", made.client.encode())
     assert connection_files.security_folders("ipyfleet", "/home/ipyfleet")[-1] == str(Path(file.path).parent)
 
 
