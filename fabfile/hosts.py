@@ -211,15 +211,12 @@ def _connection(settings: Settings, cluster: str, engine_file: Path | None) -> C
 
 def _refuse_foreign(host: Host, settings: Settings, cluster: str) -> None:
     """Leave a host alone that belongs to a cluster of provider static, unless that cluster is meant."""
-    import json
+    from .providers.static.owner import parse_owner, whose
 
-    mark = host.read("/etc/ipyfleet/owner.json")
-    if not mark:
-        return
-    owner = json.loads(mark)
-    if not cluster or owner.get("name") != settings.cluster:
+    owner = parse_owner((host.read("/etc/ipyfleet/owner.json") or b"").decode(errors="replace"))
+    if owner and (not cluster or owner.cluster.name != settings.cluster):
         raise UsageError(
-            f"{host.name} belongs to the cluster {owner.get('name')!r} of {owner.get('owner')}",
+            f"{host.name} {whose(owner)}",
             hint="`invoke provision` and `invoke teardown` manage its services; use another host",
         )
 

@@ -217,6 +217,23 @@ class TestWhoseAHostIs:
         strange = owner_json(Owner(OURS, {"engine-../x": 1.0}, {})).decode()
         assert parse_owner(strange) == Owner(SOMEBODY)
 
+    @pytest.mark.parametrize(
+        "strange",
+        [
+            Owner(replace(OURS, owner="\x1b]0;you@there\a")),
+            Owner(replace(OURS, name="lab\nhealthy")),
+            Owner(OURS, places={"controller": "\x9b2J"}),
+            Owner(replace(OURS, created=1e30)),
+            Owner(replace(OURS, created=float("nan"))),
+            Owner(OURS, {"controller": float("inf")}),
+        ],
+    )
+    def test_what_no_terminal_or_calendar_could_show_makes_the_host_somebodys(self, strange: Owner) -> None:
+        assert parse_owner(owner_json(strange).decode()) == Owner(SOMEBODY)
+
+    def test_a_file_nested_too_deep_makes_the_host_somebodys(self) -> None:
+        assert parse_owner("[" * 5000) == Owner(SOMEBODY)
+
 
 class TestHostsThatDoNotAnswer:
     def test_one_that_is_known_to_be_the_clusters_has_failed(self) -> None:

@@ -16,6 +16,7 @@ from ...machines import Cluster
 
 SCHEMA = 1
 NAME = re.compile("controller|engine-[0-9]{1,9}")
+LATEST = 1e11  # s since the epoch, some 3000 years: later times have no date
 SOMEBODY = Cluster(name="", id="", owner="somebody unknown", created=0.0)
 
 
@@ -65,7 +66,12 @@ def parse_owner(text: str) -> Owner | None:
         places = {str(name): str(place) for name, place in document["places"].items()}
         if not all(NAME.fullmatch(name) for name in (*names, *places)):
             raise ValueError(names)
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
+        # What is said of a host is shown on a terminal, and whoever is root there can write what he likes.
+        if not all(text.isprintable() for text in (cluster.name, cluster.id, cluster.owner, *places.values())):
+            raise ValueError(cluster)
+        if not all(0 <= when < LATEST for when in (cluster.created, *names.values())):
+            raise ValueError(cluster.created)
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return Owner(SOMEBODY)
     return Owner(cluster, names, places)
 
