@@ -75,6 +75,7 @@ def test_what_is_no_plain_public_key_is_refused(key: str) -> None:
         {"role": "engine", "index": True},
         {"role": "engine", "index": "1"},
         {"role": "engine", "index": float("nan")},
+        {"role": "engine", "index": 10**400},
         {"role": "controller", "index": 1},
         {"role": "hub", "index": 0},
         {"role": "engine"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,9 +57,9 @@ class Fields:
         return value
 
     def number(self, name: str, low: float, high: float) -> float:
-        """A finite number between the two."""
+        """A number between the two, which no NaN is."""
         value = self.values.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise Refused(f"{name}: {value!r} is not a number", kind="usage")
         if not low <= value <= high:
             raise Refused(f"{name}: {value!r} is not between {low:g} and {high:g}", kind="usage")

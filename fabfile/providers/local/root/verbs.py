@@ -206,7 +206,7 @@ def _answer(words: list[str], environ: Mapping[str, str], text: str) -> Answer:
         raise Refused("the root program must run as root", kind="usage")
     try:
         fields = Fields(json.loads(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Refused("standard input is not JSON", kind="usage") from None
     uid, folder = caller(environ)
     return VERBS[words[0]](Request(folder, uid, fields))
@@ -233,7 +233,7 @@ def _wheelhouse(request: Request) -> int:
     path = request.fields.text("wheelhouse", ABSOLUTE)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise Refused(f"wheelhouse: {error}", kind="usage") from None
     seen = os.fstat(descriptor)
     if not stat.S_ISREG(seen.st_mode) or seen.st_uid != request.uid:
