@@ -24,6 +24,7 @@ from fabfile.providers.local.root.nspawn import PROPAGATE
 ROOT = Path(__file__).resolve().parents[2]
 CHECKOUT = "/root/ipyfleet"
 CERTIFICATES = "/etc/certificates.pem"
+HOSTNAME = "fresh"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PACKAGES = "python3,systemd-sysv,dbus"
 MADE = (".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build")
@@ -85,6 +86,8 @@ def _unpack(root: Path) -> None:
     words += [f"--aptopt={options}", suite, str(root), *apt.sources("debian", suite)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+    # The installer's own, for programs that look up the computer's name; in a bare root there is none.
+    (root / "etc" / "hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {HOSTNAME}\n")
 
 
 @contextmanager
@@ -94,7 +97,7 @@ def _booted(root: Path) -> Iterator[int]:
     layout = cgroups.observe()
     cgroups.make(layout, name)
     words = ("systemd-nspawn", "--quiet", "--settings=no", "--register=no", "--keep-unit", "--boot", "--capability=all")
-    words += (f"--directory={root}", f"--machine={name}", "--hostname=fresh", "--resolv-conf=copy-host")
+    words += (f"--directory={root}", f"--machine={name}", f"--hostname={HOSTNAME}", "--resolv-conf=copy-host")
     words += ("--timezone=off", "--link-journal=no")
     with (
         root.with_suffix(".log").open("w") as console,
