@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import subprocess
@@ -187,15 +189,46 @@ def program(verb: str, text: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, json.loads(done.stdout)
 
 
+ODD_PATH = {
+    "image": {"distribution": "debian", "suite": "bookworm", "software": "abc"},
+    "wheelhouse": "/no text: \ud800",
+}
+
+
 @pytest.mark.parametrize(
     ("verb", "text"),
-    [("rm", "{}"), ("find", "no json"), ("find", "[]"), ("find", '{"cluster": "../x"}'), ("find", "{}")],
+    [
+        ("rm", "{}"),
+        ("find", "no json"),
+        ("find", "[" * 100_000),
+        ("image-build", json.dumps(ODD_PATH)),
+        ("find", "[]"),
+        ("find", '{"cluster": "../x"}'),
+        ("find", "{}"),
+    ],
 )
 def test_the_program_answers_a_bad_request_with_an_error_in_json(verb: str, text: str) -> None:
     code, answer = program(verb, text)
     assert code == 1
     assert answer["error"]["kind"] == "usage"
     assert answer["error"]["message"]
+
+
+def test_a_full_disk_is_told_with_its_cure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(*request: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(verbs, "_answer", full)
+    monkeypatch.setattr(verbs.signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("{}"))
+    mask = os.umask(0o022)
+    try:
+        assert verbs.main() == 1
+    finally:
+        os.umask(mask)
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert "/var/lib/ipyfleet is full" in error["message"]
+    assert "removing machines needs none" in error["hint"]
 
 
 def test_the_program_needs_nothing_but_the_standard_library_and_its_own_folder() -> None:

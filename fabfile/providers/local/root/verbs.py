@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -194,7 +195,11 @@ def main() -> int:
     except KeyboardInterrupt:
         answer, code = {"error": Refused("interrupted", kind="failed").as_json()}, 1
     except OSError as error:
-        answer, code = {"error": Refused(f"{error}", kind="failed").as_json()}, 1
+        refused = Refused(f"{error}", kind="failed")
+        if error.errno == errno.ENOSPC:
+            hint = "free some space, then run the same command again; removing machines needs none"
+            refused = Refused(f"the disk that has {FOLDER} is full", hint=hint)
+        answer, code = {"error": refused.as_json()}, 1
     json.dump(answer, sys.stdout)
     return code
 
