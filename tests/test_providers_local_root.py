@@ -244,13 +244,14 @@ class TestImage:
         assert plain.layers[1] != before[1]
 
     def test_a_build_that_breaks_leaves_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        wanted = Image("debian", "bookworm")
+        wanted, real = Image("debian", "bookworm"), image.run
 
         def half(*words: str, **options: object) -> None:
             if "mmdebstrap" in words:
                 target = next(Path(word) for word in words if word.endswith("/tree"))
                 (target / "etc").mkdir(parents=True)
                 raise Refused("mmdebstrap failed", seen="E: Unable to locate package")
+            real(*words)
 
         monkeypatch.setattr(image, "run", half)
         monkeypatch.setattr(apt, "configuration", lambda: "")
@@ -278,6 +279,22 @@ class TestImage:
         assert caught.value.seen == "mounted"
         assert (tmp_path / "shm" / "precious").exists()
         assert list((tmp_path / "images").iterdir()) == []
+
+    def test_what_is_mounted_in_a_build_that_was_killed_is_not_removed_with_it(self, tmp_path: Path) -> None:
+        """As a build left it whose mmdebstrap had no namespace of its own."""
+        left = tmp_path / ".new-base-0123456789abcdef"
+        (left / "tree" / "dev" / "shm").mkdir(parents=True)
+        (left / "tree" / "file").touch()
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(left / "tree" / "dev" / "shm")], check=True)
+        try:
+            (left / "tree" / "dev" / "shm" / "precious").touch()
+            image.discard(left)
+            assert (left / "tree" / "dev" / "shm" / "precious").exists()
+            assert not (left / "tree" / "file").exists()
+        finally:
+            subprocess.run(["umount", str(left / "tree" / "dev" / "shm")], check=True)
+        image.discard(left)
+        assert not left.exists()
 
     def test_no_build_outlives_the_program_that_began_it(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "open")

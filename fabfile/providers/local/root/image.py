@@ -167,9 +167,9 @@ def _building(folder: Path, image: Image, layer: str) -> Iterator[Path | None]:
 
 
 def discard(folder: Path) -> None:
-    """Remove the folder of a build or of a layer; silent when it is gone."""
+    """Remove the folder of a build or of a layer, nothing that is mounted in it; silent when it is gone."""
     tree.unmount(folder)
-    shutil.rmtree(folder, ignore_errors=True)
+    run("rm", "-rf", "--one-file-system", str(folder), check=False, timeout=BUILD_TIME)
 
 
 def _remove(path: Path) -> None:
