@@ -12,11 +12,12 @@ from invoke.context import Context
 from fabfile.command_line import task
 from fabfile.commands import machines, project, steps
 from fabfile.commands.options import ADOPT, CLUSTER, TEMPLATE, YES
+from fabfile.errors import UsageError
 
 
 @task(
     help={
-        "engines": "how many engines the cluster shall have (default: 4)",
+        "engines": "how many engines the cluster shall have (default: as many as it has, 4 for a new one)",
         "cluster": CLUSTER,
         "template": TEMPLATE,
         "min-engines": "be content with so many engines when some machines fail",
@@ -41,6 +42,8 @@ def provision(
     from fabfile import chain, observation, removal, report, session
 
     options = {"engines": engines, "cluster": cluster, "template": template, "min_engines": min_engines}
+    if plan and adopt:
+        raise UsageError("--plan changes nothing, but --adopt does", hint="run it with --adopt first, then with --plan")
     with session.changing(c, "provision", **options) as run:
         observed = observation.adopt(run) if adopt else observation.observe(run)
         todo = chain.plan(run, observed)
@@ -76,6 +79,8 @@ def status(
     """Machines, services and the engines that the hub knows; exit code 0 healthy, 1 degraded, 3 none."""
     from fabfile import observation, report, session
 
+    if timings and (json or watch):
+        raise UsageError("--timings goes without --json and --watch", hint="they show what is, --timings what was")
     run = session.open_run(c, cluster=cluster, template=template)
     if timings:
         report.say("\n".join(report.waterfall(run.record)))

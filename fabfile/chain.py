@@ -170,6 +170,7 @@ def deploy(run: Run, found: Found, todo: Plan, connection: Connection, secret: s
     if todo.deploy:  # count needs it, and it takes as long to import as an engine to start
         threading.Thread(target=import_module, args=("ipyparallel",), daemon=True).start()
     if todo.restart_controller:
+        run.tell("controller starts anew: engines register again, open clients must be made again")
         _halt(run, found)
     reachable = threading.Event()
 

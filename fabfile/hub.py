@@ -201,7 +201,7 @@ def wait_for_engines(
     if found is None:
         raise HubSilent(
             f"the hub did not answer in {timeout:.0f} s",
-            hint="`invoke status` shows the state of the controller's service and looks again",
+            hint="`invoke status` shows the state of the controller's service and what helps",
         )
     return found
 

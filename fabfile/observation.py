@@ -10,9 +10,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from . import connection_files, engines, hub, service_managers
+from . import connection_files, engines, hub, record, service_managers
 from .connection import Connection, parse
-from .errors import ClusterError, UsageError
+from .errors import ClusterError, Locked, UsageError
 from .machines import Authorizing, Cluster, Found, Machine, MachineState
 from .plan import Seen, Slot
 from .remote import each
@@ -42,19 +42,20 @@ def observe(run: Run, *, services: bool = False) -> Observed:
 
     With ``services``, machines whose engines the hub does not account for are asked over SSH for their services' state.
     """
-    found = run.provider.find(run.settings.cluster)
-    record = run.record
+    found, known = run.provider.find(run.settings.cluster), run.record
+    if found.machines and not found.cluster:  # they may be anybody's and do not answer: believe the record
+        found = replace(found, cluster=known.cluster)
     if found.cluster is None:
         return Observed(found, Seen())
-    if record.cluster is None or record.cluster.id != found.cluster.id:
+    if known.cluster is None or known.cluster.id != found.cluster.id:
         return Observed(found, Seen(machines=found.machines), ours=False, hub="no way in")
     view = ask_hub(run, found)
     seen = Seen(
         machines=found.machines,
         hub_up=view.engines is not None,
         registered=view.engines or {},
-        assigned=frozenset(record.assigned),
-        digests=dict(record.digests),
+        assigned=frozenset(known.assigned),
+        digests=dict(known.digests),
     )
     observed = Observed(found, seen, hub=view.state, idents=view.idents, others=view.others)
     if not services:
@@ -69,6 +70,8 @@ def ask_hub(run: Run, found: Found) -> HubView:
         return HubView("")
     try:
         info = run.tunnel_to(controller, connection)
+    except Locked:
+        return HubView("in use")
     except ClusterError:
         return HubView("silent")
     with hub.Questions(info) as questions:
@@ -118,7 +121,8 @@ def _ask_leases(run: Run, found: Found) -> dict[str, float]:
 
 
 def look(run: Run) -> Status:
-    """The status of the cluster, from the provider's and the hub's own word."""
+    """The status of the cluster, from the provider's and the hub's own word, and the record as it is by now."""
+    run.record = record.load(run.store)
     observed = observe(run, services=True)
     return summarise(run.settings.cluster, run.provider.name, observed, time.time())
 

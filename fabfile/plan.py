@@ -128,7 +128,7 @@ def make_plan(wanted: Wanted, seen: Seen) -> Plan:
 
     needed = -(-wanted.engines // wanted.per_machine)
     candidates = [index for index, machine in engine_machines.items() if machine.name in usable]
-    kept = sorted(candidates, key=lambda index: _worth_keeping(index, seen), reverse=True)[:needed]
+    kept = sorted(candidates, key=lambda index: _worth_keeping(engine_machines[index], seen), reverse=True)[:needed]
     slots = _fill(wanted, seen, kept, needed)
     restart = seen.hub_up and seen.digests.get("controller") != wanted.controller_digest
     target = _target(wanted, seen, slots)
@@ -174,10 +174,11 @@ def _current(seen: Seen) -> frozenset[Slot]:
     return seen.assigned | frozenset(seen.registered)
 
 
-def _worth_keeping(index: int, seen: Seen) -> tuple[int, int, int]:
-    """More engines at work, then more engines at all, then the lower index."""
-    mine = [slot for slot in seen.registered if slot.index == index]
-    return sum(seen.registered[slot] for slot in mine), len(mine), -index
+def _worth_keeping(machine: Machine, seen: Seen) -> tuple[int, int, bool, int]:
+    """More engines at work, then more engines at all, then one that runs, then the lower index."""
+    mine = [slot for slot in seen.registered if slot.index == machine.index]
+    running = machine.state is MachineState.RUNNING
+    return sum(seen.registered[slot] for slot in mine), len(mine), running, -machine.index
 
 
 def _fill(wanted: Wanted, seen: Seen, kept: Iterable[int], needed: int) -> frozenset[Slot]:

@@ -124,19 +124,26 @@ class Run:
             raise ProviderRefused("the controller's machine has no address yet", machine=controller.name)
         with self.tunnelling:
             before = self.record.tunnel
-            now = tunnel.ensure_tunnel(before, controller.endpoint, self.credentials, connection, self.store.folder)
-            if now != before:
+            now = tunnel.ensure_tunnel(
+                before, controller.endpoint, self.credentials, connection, self.store.folder, begun=self._begun
+            )
+            if now != self.record.tunnel:
                 self._remember(now)
         return tunnel.local_info(connection, now)
 
-    def _remember(self, now: tunnel.Tunnel) -> None:
-        """Note a new tunnel; a run that only reads takes the lock for that, or leaves it to whoever has the lock."""
+    def _begun(self, now: tunnel.Tunnel) -> None:
+        """Note a tunnel before it is up, so that it is closed with the cluster if this program ends meanwhile."""
         if self.store.locked:
             self.save(tunnel=now)
-            return
+
+    def _remember(self, now: tunnel.Tunnel) -> None:
+        """Note the tunnel that a run without the lock opened; raises Locked, closing it, when that is not possible."""
+        cluster = self.record.cluster
         try:
             with self.store.lock(f"{self.doing or 'status'}: noting the tunnel"):
                 self.record = record.load(self.store)
+                if self.record.cluster != cluster:
+                    raise Locked(f"{self.store.cluster} was changed meanwhile", hint="run the same command again")
                 self.save(tunnel=now)
         except Locked:
             tunnel.close_tunnel(now)

@@ -18,7 +18,7 @@ from .machines import Finding
 from .observation import foreign
 from .plan import Plan, Slot
 from .run import Run
-from .settings import Settings, load
+from .settings import Resolved, Settings, resolve
 from .state import Store
 from .status import Observed, Status
 
@@ -28,19 +28,28 @@ if TYPE_CHECKING:
 
 def settings_of(c: Context, **options: str) -> Settings:
     """The settings with these command-line options on top; an option that was not given is ""."""
-    return load(options, runtime_file=str(c.config._runtime_path or ""))
+    return resolved_of(c, **options).settings
+
+
+def resolved_of(c: Context, **options: str) -> Resolved:
+    """The same settings, each with where it is said."""
+    return resolve(options, runtime_file=str(c.config._runtime_path or ""))
 
 
 def open_run(c: Context, doing: str = "", **options: str) -> Run:
-    """A run on the cluster that the options name, with the template it was made with unless they name another.
+    """A run on the cluster that the options name, with its own template and number of engines unless they say others.
 
-    Raises UsageError when that is of another provider than the cluster: there it would neither be found nor removed.
+    A number in a variable is as good as one in an option: files hold what new clusters get. Raises UsageError when the
+    template is of another provider than the cluster: there it would neither be found nor removed.
     """
-    settings = settings_of(c, **options)
-    store = Store(settings.cluster)
+    resolved = resolved_of(c, **options)
+    store = Store(resolved.settings.cluster)
     known = record.load(store)
     if known.template and not options.get("template"):
-        settings = settings_of(c, **{**options, "template": known.template})
+        options["template"] = known.template
+    if known.assigned and not resolved.origins["engines"].startswith(("--", "IPYFLEET_")):
+        options["engines"] = str(len(known.assigned))
+    settings = settings_of(c, **options)
     if known.provider not in ("", settings.provider):
         raise UsageError(
             f"the cluster {settings.cluster!r} is on provider {known.provider}, not on {settings.provider}",
@@ -113,7 +122,7 @@ def agree_to_remove(run: Run, *, yes: bool, adopt: bool) -> None:
         raise UsageError(
             f"{what} is not in your record", hint="`invoke teardown --adopt --yes` if it is yours to remove"
         )
-    if yes or not found.cluster:
+    if yes or not found.machines:
         return
     if not report.can_ask():
         raise UsageError(f"{what} would be removed", hint="without a terminal, --yes is needed")

@@ -10,7 +10,7 @@ from .machines import Found, Machine, MachineState, machine_name
 from .plan import Seen, Slot
 from .services import ServiceState
 
-Hub = Literal["answers", "silent", "no way in", ""]
+Hub = Literal["answers", "silent", "in use", "no way in", ""]
 
 
 @dataclass(frozen=True)
@@ -152,16 +152,22 @@ def _problems(observed: Observed, expected: frozenset[Slot]) -> tuple[str, ...]:
     problems += [_broken(machine) for machine in found.machines if machine.state is not MachineState.RUNNING]
     if observed.hub == "no way in":
         problems.append("engines: unknown, no key for this cluster")
-    elif not seen.hub_up and found.controller and found.controller.state is MachineState.RUNNING:
+    elif observed.hub == "in use":
         problems.append(
-            f"the hub does not answer (controller service: {observed.services.get('controller', 'unknown')})"
+            "engines: unknown as long as another command is changing this cluster; look again when it is done"
         )
+    elif not seen.hub_up and found.controller and found.controller.state is MachineState.RUNNING:
+        service = observed.services.get("controller", "unknown")
+        cure = "`invoke stop --machine controller` and `invoke start` start it anew" if service == "online" else again
+        problems.append(f"the hub does not answer (controller service: {service}): {cure}")
+    if observed.ours and not expected:
+        problems.append(f"it has no engines: {again}")
     if seen.hub_up:
         running = {machine.index for machine in found.machines if _is_engine(machine) and _runs(machine)}
         present = {machine.index for machine in found.machines if _is_engine(machine)}
-        service = {slot: observed.services.get(machine_name("engine", slot.index), "unknown") for slot in expected}
+        services = {slot: observed.services.get(machine_name("engine", slot.index), "unknown") for slot in expected}
         problems += [
-            f"{slot} is not in the hub (service: {service[slot]})"
+            f"{slot} is not in the hub (service: {services[slot]}): {again}"
             for slot in sorted(expected - seen.registered.keys())
             if slot.index in running
         ]
@@ -184,4 +190,6 @@ def _broken(machine: Machine) -> str:
     detail = f" ({machine.detail})" if machine.detail else ""
     if machine.state is MachineState.STOPPED:
         return f"{machine.name} is stopped{detail}: `invoke start` starts it"
-    return f"{machine.name} is {machine.state}{detail}"
+    if machine.state is MachineState.PENDING:
+        return f"{machine.name} is pending{detail}: look again in a moment"
+    return f"{machine.name} is {machine.state}{detail}: `invoke provision` replaces it"

@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from pathlib import Path
 from . import connection
 from .connection import FORWARDED, LOOPBACK, Connection, Info
 from .errors import HostKeyError, RemoteError
+from .host_keys import replace_file
 from .remote import Credentials, Endpoint
 from .ssh_config import ssh_config
 
@@ -46,6 +47,9 @@ class Tunnel:
     targets: tuple[str, ...]
 
 
+OnBegun = Callable[[Tunnel], None]
+
+
 def open_tunnel(
     endpoint: Endpoint,
     credentials: Credentials,
@@ -54,20 +58,23 @@ def open_tunnel(
     *,
     ports: Sequence[int] = (),
     timeout: float = 15.0,
+    begun: OnBegun = lambda tunnel: None,
 ) -> Tunnel:
     """Open a tunnel, on these remembered ports if they are free; the hub need not listen yet.
 
-    ``folder`` (private) takes the ssh configuration and what ssh writes. Raises HostKeyError for an unknown or changed
+    ``folder`` (private) takes the ssh configuration and what ssh writes; ``begun`` hears of each process as soon as
+    there is one. Raises HostKeyError for an unknown or changed
     host key, RemoteError with ssh's own words when the tunnel is not up within ``timeout`` seconds.
     """
     config = folder / CONFIG
-    _write(config, ssh_config(endpoint, credentials, HOST, timeout))
+    replace_file(config, ssh_config(endpoint, credentials, HOST, timeout).encode())
     deadline = time.monotonic() + timeout
     for _ in range(TRIES):
         local = tuple(ports) if len(ports) == len(FORWARDED) and _free(ports) else _new_ports()
         tunnel = _start(endpoint, wanted, local, config, folder / LOG)
         up = False
         try:
+            begun(tunnel)
             if up := _comes_up(tunnel, deadline):
                 return tunnel
         finally:
@@ -99,6 +106,7 @@ def ensure_tunnel(
     folder: Path,
     *,
     timeout: float = 15.0,
+    begun: OnBegun = lambda tunnel: None,
 ) -> Tunnel:
     """The same tunnel while it lives and leads where it should; else a new one, on the same ports if they are free."""
     if tunnel and alive(tunnel):
@@ -106,7 +114,7 @@ def ensure_tunnel(
             return tunnel
         close_tunnel(tunnel)
     ports = tunnel.ports if tunnel else ()
-    return open_tunnel(endpoint, credentials, wanted, folder, ports=ports, timeout=timeout)
+    return open_tunnel(endpoint, credentials, wanted, folder, ports=ports, timeout=timeout, begun=begun)
 
 
 def alive(tunnel: Tunnel) -> bool:
@@ -140,7 +148,7 @@ def _start(endpoint: Endpoint, wanted: Connection, ports: tuple[int, ...], confi
         for port, target in zip(ports, wanted.targets, strict=True)
         for word in ("-L", f"{LOOPBACK}:{port}:{target}")
     ]
-    _write(log, "")
+    replace_file(log, b"")
     with log.open("ab") as errors:
         # Its own session and none of our streams: `provision | tee` ends when provision does, Ctrl-C spares the tunnel.
         child = subprocess.Popen(
@@ -194,9 +202,3 @@ def _free(ports: Sequence[int]) -> bool:
             except OSError:
                 return False
     return True
-
-
-def _write(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        stream.write(text)

@@ -1,73 +1,28 @@
-"""chain.py, observation.py, removal.py, power.py together, on a fleet in memory."""
+"""chain.py and observation.py together, on a fleet in memory."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fabfile import chain, observation, power, removal, session
+from fabfile import chain, observation, tunnel
 from fabfile.client_file import client_file_path
 from fabfile.connection_files import ENGINE
-from fabfile.errors import ClusterError, HubSilent, ProviderRefused, ServiceFailed, UsageError
-from fabfile.machines import MachineState
-from fabfile.plan import Plan
-from fabfile.run import Run
+from fabfile.errors import ServiceFailed, UsageError
+from fabfile.machines import Found, MachineState
 from fabfile.settings import Settings
-from tests.fakes.fleet import FakeFleet, FakeManager, FakeQuestions, Killed, installed, new_run
+from tests.fakes.commands import (
+    SETTINGS,
+    assert_nothing_left,
+    engines_known,
+    provision,
+    take_down,
+)
+from tests.fakes.fleet import FakeManager, new_run
 from tests.fakes.provider import MemoryProvider, World
-
-SETTINGS = Settings(cluster="lab", provider="memory")
-
-
-@pytest.fixture
-def fleet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeFleet]:
-    fleet = FakeFleet()
-    with installed(fleet, monkeypatch, tmp_path):
-        yield fleet
-
-
-def provision(
-    fleet: FakeFleet, folder: Path, engines: int, *, yes: bool = False, per_machine: int = 1, **changes: Any
-) -> Plan:
-    """The task of tasks.py without its printing; ``changes`` are further settings."""
-    settings = Settings(cluster="lab", provider="memory", engines=engines, **changes)
-    run = new_run(fleet, folder, settings, per_machine)
-    with run.store.lock("provision"):
-        observed = observation.observe(run)
-        todo = chain.plan(run, observed)
-        session.agree(todo.disturbs, yes=yes)
-        found = chain.create(run, observed, todo)
-        connection, secret = chain.connect(run, found, todo)
-        chain.deploy(run, found, todo, connection, secret)
-        chain.arm(run, found, todo)
-        answering = chain.count(run, observed, found, todo, connection)
-        assert answering == engines
-        removal.retire(run, observed, todo)
-        chain.hand_over(run, found, connection)
-    return todo
-
-
-def take_down(fleet: FakeFleet, folder: Path) -> None:
-    run = new_run(fleet, folder, SETTINGS)
-    with run.store.lock("teardown"):
-        removal.take_down(run)
-
-
-def engines_known(fleet: FakeFleet) -> list[str]:
-    return sorted(ident.rpartition("-")[0] for ident in (fleet.registered() or {}).values())
-
-
-def assert_nothing_left(fleet: FakeFleet, folder: Path) -> None:
-    assert fleet.world.empty
-    assert not fleet.tunnels
-    assert not client_file_path("lab").exists()
-    assert not (folder / "state" / "lab").exists()
 
 
 def test_from_nothing_to_engines_that_the_hub_knows(fleet, tmp_path):
@@ -90,51 +45,6 @@ def test_growing_leaves_the_engines_that_are_there_alone(fleet, tmp_path):
     provision(fleet, tmp_path, 4)
     assert before < set((fleet.registered() or {}).values())
     assert len(engines_known(fleet)) == 4
-
-
-def test_shrinking_asks_before_an_engine_at_work_goes(fleet, tmp_path, monkeypatch):
-    provision(fleet, tmp_path, 3)
-    fleet.busy = {"engine-0-1", "engine-1-1", "engine-2-1"}
-    monkeypatch.setattr(session.report, "can_ask", lambda: False)
-    with pytest.raises(UsageError, match="engine-1 engine 1, engine-2 engine 1: at work"):
-        provision(fleet, tmp_path, 1)
-    assert len(engines_known(fleet)) == 3
-    provision(fleet, tmp_path, 1, yes=True)
-    assert engines_known(fleet) == ["engine-0-1"]
-
-
-def test_an_engine_that_got_work_after_the_plan_is_spared(fleet, tmp_path):
-    provision(fleet, tmp_path, 3)
-    run = new_run(fleet, tmp_path, Settings(cluster="lab", provider="memory", engines=1))
-    with run.store.lock("provision"):
-        observed = observation.observe(run)
-        todo = chain.plan(run, observed)
-        fleet.busy = {"engine-2-1"}
-        with pytest.raises(UsageError, match="engine-2 got work"):
-            removal.retire(run, observed, todo)
-    assert engines_known(fleet) == ["engine-0-1", "engine-2-1"]
-
-
-def test_an_engine_at_work_goes_when_that_was_agreed_to(fleet, tmp_path, monkeypatch):
-    provision(fleet, tmp_path, 2)
-    fleet.busy = {"engine-0-1", "engine-1-1"}
-    monkeypatch.setattr(session.report, "can_ask", lambda: True)
-    monkeypatch.setattr(session.report, "confirm", lambda question: True)
-    provision(fleet, tmp_path, 1)
-    assert engines_known(fleet) == ["engine-0-1"]
-
-
-def test_no_machine_goes_when_the_hub_does_not_say_what_is_at_work(fleet, tmp_path, monkeypatch):
-    provision(fleet, tmp_path, 2)
-    run = new_run(fleet, tmp_path, Settings(cluster="lab", provider="memory", engines=1))
-    with run.store.lock("provision"):
-        observed = observation.observe(run)
-        todo = chain.plan(run, observed)
-        monkeypatch.setattr(FakeQuestions, "queues", lambda *args: None)
-        with pytest.raises(HubSilent, match="no machine was removed"):
-            removal.retire(run, observed, todo)
-        assert observation.observe(run).hub == "silent"
-    assert len(engines_known(fleet)) == 2
 
 
 def test_several_engines_share_a_machine(fleet, tmp_path):
@@ -228,59 +138,6 @@ def test_a_cluster_that_is_not_in_the_record_is_left_alone_until_it_is_adopted(f
     assert provision(fleet, elsewhere, 2).empty
 
 
-def test_a_cluster_whose_record_is_lost_can_be_taken_down(fleet, tmp_path):
-    provision(fleet, tmp_path, 2)
-    elsewhere = tmp_path / "elsewhere"
-    take_down(fleet, elsewhere)
-    assert fleet.world.empty
-
-
-def switch_off(fleet: FakeFleet, folder: Path, *names: str) -> None:
-    run = new_run(fleet, folder, SETTINGS)
-    with run.store.lock("stop"):
-        found = observation.observe(run).found
-        for name in names:
-            power.stop(run, power.chosen(found, name))
-
-
-def switch_on(fleet: FakeFleet, folder: Path, name: str) -> tuple[Plan, Run]:
-    """The task of commands/machines.py without its printing."""
-    run = new_run(fleet, folder, SETTINGS)
-    with run.store.lock("start"):
-        observed = observation.observe(run)
-        observed = power.as_if_only(observed, power.chosen(observed.found, name))
-        power.settle_for(run, observed)
-        todo = chain.plan(run, observed)
-        found = chain.create(run, observed, todo)
-        connection, secret = chain.connect(run, found, todo)
-        chain.deploy(run, found, todo, connection, secret)
-        assert chain.count(run, observed, found, todo, connection) == len(todo.engines)
-    return todo, run
-
-
-def test_a_machine_that_was_stopped_comes_back_alone(fleet, tmp_path):
-    provision(fleet, tmp_path, 2)
-    switch_off(fleet, tmp_path, "engine-0", "engine-1")
-    assert engines_known(fleet) == []
-    _, run = switch_on(fleet, tmp_path, "engine-1")
-    assert engines_known(fleet) == ["engine-1-1"]
-    assert fleet.machine("engine-0").state is MachineState.STOPPED
-    assert len(run.record.assigned) == 2
-
-
-@pytest.mark.parametrize(("name", "engines"), [("controller", []), ("engine-1", ["engine-1-1"])])
-def test_of_a_cluster_that_is_off_the_controller_starts_with_any_machine(name, engines, fleet, tmp_path):
-    provision(fleet, tmp_path, 2)
-    keys = fleet.on(fleet.machine("controller")).files["/etc/ipyfleet/curve.json"]
-    switch_off(fleet, tmp_path, "")
-    todo, run = switch_on(fleet, tmp_path, name)
-    assert todo.create == ()
-    assert engines_known(fleet) == engines
-    assert fleet.on(fleet.machine("controller")).files["/etc/ipyfleet/curve.json"] == keys
-    assert fleet.machine("engine-0").state is MachineState.STOPPED
-    assert len(run.record.assigned) == 2
-
-
 @pytest.mark.parametrize("change", [{"encryption": "hmac"}, {"first_port": 20101}])
 def test_a_connection_of_other_settings_is_made_anew_and_back(change, fleet, tmp_path):
     def engine_file() -> dict[str, Any]:
@@ -317,15 +174,42 @@ def test_a_client_file_of_somebody_else_is_said_before_anything_is_made(fleet, t
     assert not (tmp_path / "state" / "lab").exists()
 
 
-def test_a_teardown_leaves_no_client_file_of_a_cluster_that_was_there_before(fleet, tmp_path):
+def test_a_status_that_looks_again_sees_what_another_command_changed(fleet, tmp_path):
     provision(fleet, tmp_path, 1)
-    fleet.world = World()
-    there = client_file_path("lab").read_bytes()
-    client_file_path("lab").unlink()
-    provision(fleet, tmp_path / "elsewhere", 1)
-    client_file_path("lab").write_bytes(there)
+    run = new_run(fleet, tmp_path, SETTINGS)
+    assert observation.look(run).expected == 1
     take_down(fleet, tmp_path)
-    assert not client_file_path("lab").exists()
+    assert observation.look(run).state == "none"
+    provision(fleet, tmp_path, 2)
+    fleet.on(fleet.machine("engine-1")).running.clear()
+    assert (observation.look(run).engines, observation.look(run).expected) == (1, 2)
+
+
+def test_hosts_that_do_not_answer_at_all_are_a_cluster_in_trouble_and_not_none(fleet, tmp_path, monkeypatch):
+    provision(fleet, tmp_path, 1)
+    failed = Found(None, tuple(replace(one, state=MachineState.FAILED) for one in fleet.world.machines.values()))
+    monkeypatch.setattr(MemoryProvider, "find", lambda *args: failed)
+    run = new_run(fleet, tmp_path, SETTINGS)
+    assert observation.look(run).state == "degraded"
+    assert run.record.cluster
+
+
+def test_a_tunnel_opened_without_the_lock_is_closed_when_the_cluster_was_removed_meanwhile(
+    fleet, tmp_path, monkeypatch
+):
+    provision(fleet, tmp_path, 1)
+    fleet.tunnels.clear()
+    run = new_run(fleet, tmp_path, SETTINGS)
+    open_tunnel = tunnel.ensure_tunnel
+
+    def slowly(*args: Any, **options: Any) -> tunnel.Tunnel:
+        opened = open_tunnel(*args, **options)
+        take_down(fleet, tmp_path)
+        return opened
+
+    monkeypatch.setattr(tunnel, "ensure_tunnel", slowly)
+    assert observation.look(run).hub == "in use"
+    assert_nothing_left(fleet, tmp_path)
 
 
 def test_with_min_engines_the_rest_is_counted_without_waiting_for_what_failed(fleet, tmp_path, monkeypatch):
@@ -350,63 +234,9 @@ def test_with_min_engines_the_rest_is_counted_without_waiting_for_what_failed(fl
         run.settings = replace(run.settings, min_engines=3)
         with pytest.raises(ServiceFailed, match="no"):
             chain.deploy(run, found, todo, connection, secret)
-    assert observation.look(run).problems == ("engine-1 engine 1 is not in the hub (service: offline)",)
-
-
-def test_an_unknown_machine_is_refused_with_the_names_there_are(fleet, tmp_path):
-    provision(fleet, tmp_path, 1)
-    found = fleet.provider().find("lab")
-    with pytest.raises(UsageError, match="no machine 'engine-9'") as refused:
-        power.chosen(found, "engine-9")
-    assert "controller, engine-0" in refused.value.hint
-
-
-def test_rolling_back_removes_a_new_cluster_whole_and_of_an_old_one_only_what_was_made(fleet, tmp_path):
-    def failing(engines: int) -> None:
-        run = new_run(fleet, tmp_path, Settings(cluster="lab", provider="memory", engines=engines))
-        with run.store.lock("provision"):
-            observed = observation.observe(run)
-            todo = chain.plan(run, observed)
-            with suppress(ZeroDivisionError), removal.rolling_back(run, observed, todo, wanted=True):
-                chain.create(run, observed, todo)
-                raise ZeroDivisionError
-
-    failing(2)
-    assert_nothing_left(fleet, tmp_path)
-    provision(fleet, tmp_path, 2)
-    failing(4)
-    assert engines_known(fleet) == ["engine-0-1", "engine-1-1"]
-    assert provision(fleet, tmp_path, 2).empty
-
-
-def test_a_rollback_that_fails_does_not_hide_why_it_was_made(fleet, tmp_path, monkeypatch):
-    run = new_run(fleet, tmp_path, replace(SETTINGS, engines=1))
-
-    def refuse(*args: object) -> None:
-        raise ProviderRefused("cannot remove")
-
-    monkeypatch.setattr(run.provider, "destroy", refuse)
-    with run.store.lock("provision"):
-        observed = observation.observe(run)
-        todo = chain.plan(run, observed)
-        chain.create(run, observed, todo)
-        rolling_back = removal.rolling_back(run, observed, todo, wanted=True)
-        with pytest.raises(ClusterError, match="no room\ncannot remove"), rolling_back:
-            raise ClusterError("no room")
-
-
-def test_hosts_that_stay_lose_their_services_when_a_new_cluster_is_rolled_back(fleet, tmp_path, monkeypatch):
-    monkeypatch.setattr(MemoryProvider, "owns_machines", False)
-    run = new_run(fleet, tmp_path, replace(SETTINGS, engines=1))
-    with run.store.lock("provision"):
-        observed = observation.observe(run)
-        todo = chain.plan(run, observed)
-        with suppress(ZeroDivisionError), removal.rolling_back(run, observed, todo, wanted=True):
-            found = chain.create(run, observed, todo)
-            connection, secret = chain.connect(run, found, todo)
-            chain.deploy(run, found, todo, connection, secret)
-            raise ZeroDivisionError
-    assert [state.running for state in fleet.hosts.values()] == [{}, {}]
+    assert observation.look(run).problems == (
+        "engine-1 engine 1 is not in the hub (service: offline): `invoke provision` puts it right",
+    )
 
 
 def test_a_lease_is_armed_on_all_machines_shown_and_taken_away(fleet, tmp_path):
@@ -434,90 +264,3 @@ def test_a_lease_is_armed_on_all_machines_shown_and_taken_away(fleet, tmp_path):
     assert len(armed()) == 4
     assert with_lease(0.0, 3) is None
     assert armed() == []
-
-
-def undisturbed(fleet: FakeFleet, folder: Path, steps: tuple[int, ...]) -> int:
-    """Provision to each number of engines in turn; how many events the last one took."""
-    for engines in steps:
-        fleet.live_again()
-        provision(fleet, folder, engines, yes=True)
-    return len(fleet.events)
-
-
-@pytest.mark.parametrize("steps", [(2,), (1, 3), (3, 1)], ids=["make", "grow", "shrink"])
-def test_killed_at_any_point_provision_resumes_and_teardown_leaves_nothing(steps, monkeypatch, tmp_path):
-    *before, last = steps
-    with installed(probe := FakeFleet(), monkeypatch, tmp_path / "probe"):
-        total = undisturbed(probe, tmp_path / "probe", steps)
-    assert total > 5
-    for k in range(1, total + 1):
-        for resume in (True, False):
-            folder = tmp_path / f"{k}-{resume}"
-            fleet = FakeFleet()
-            with installed(fleet, monkeypatch, folder):
-                undisturbed(fleet, folder, tuple(before))
-                fleet.live_again()
-                fleet.kill_at = k
-                with pytest.raises(Killed):
-                    provision(fleet, folder, last, yes=True)
-                at = fleet.events[-1]
-                fleet.live_again()
-                if resume:
-                    provision(fleet, folder, last, yes=True)
-                    assert len(engines_known(fleet)) == last, f"killed at {k}, {at}"
-                    assert provision(fleet, folder, last).empty, f"killed at {k}, {at}"
-                take_down(fleet, folder)
-                assert fleet.world.empty, f"killed at {k}, {at}"
-                assert not client_file_path("lab").exists(), f"killed at {k}, {at}"
-
-
-@pytest.mark.parametrize("back", [False, True], ids=["on", "back"])
-@pytest.mark.parametrize(
-    "changes", [{"engine_env": (("OMP_NUM_THREADS", "1"),)}, {"patience": 30.0}], ids=["engines", "everything"]
-)
-def test_killed_while_new_settings_are_deployed_the_next_provision_makes_all_engines_run_with_its_own(
-    changes, back, monkeypatch, tmp_path
-):
-    k, total = 0, 1
-    while k <= total:
-        folder = tmp_path / str(k)
-        fleet = FakeFleet()
-        with installed(fleet, monkeypatch, folder):
-            provision(fleet, folder, 2)
-            fleet.live_again()
-            fleet.kill_at = k or None
-            with suppress(Killed):
-                provision(fleet, folder, 2, **changes)
-            total = total if k else len(fleet.events)
-            fleet.live_again()
-            provision(fleet, folder, 2, **({} if back else changes))
-            assert len(engines_known(fleet)) == 2, f"killed at {k}"
-            for (_, name), machine in fleet.world.machines.items():
-                state = fleet.on(machine)
-                for service, values in state.started_with.items():
-                    assert values == state.files[f"/values/{service[0]}"], f"{service} on {name}, killed at {k}"
-        k += 1
-    assert total > 10
-
-
-def test_killed_at_any_point_of_a_teardown_the_next_one_leaves_nothing(monkeypatch, tmp_path):
-    k, total = 0, 1
-    while k < total:
-        k += 1
-        folder = tmp_path / str(k)
-        fleet = FakeFleet()
-        with installed(fleet, monkeypatch, folder):
-            provision(fleet, folder, 2)
-            fleet.live_again()
-            if k == 1:
-                run = new_run(fleet, folder, SETTINGS)
-                with run.store.lock("teardown"):
-                    removal.take_down(run)
-                total = len(fleet.events)
-                continue
-            fleet.kill_at = k - 1
-            with pytest.raises(Killed):
-                take_down(fleet, folder)
-            fleet.live_again()
-            take_down(fleet, folder)
-            assert_nothing_left(fleet, folder)

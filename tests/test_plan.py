@@ -124,6 +124,13 @@ def test_a_new_version_of_the_engines_restarts_them_and_says_who_is_disturbed():
     assert not plan.restart_controller
 
 
+def test_while_the_hub_is_silent_machines_that_run_are_kept_before_those_that_are_off():
+    machines = (machine(0, "controller"), machine(0, state=STOPPED), machine(1))
+    plan = make_plan(wanted(1), healthy(2, machines=machines, hub_up=False, registered={}))
+    assert [one.name for one in plan.remove] == ["engine-0"]
+    assert not plan.start
+
+
 def test_engines_that_run_in_nobody_knows_which_version_are_restarted_and_that_is_said():
     plan = make_plan(wanted(2), healthy(2, busy=frozenset({1}), digests={"controller": "c", "engine-0": "e"}))
     assert plan.deploy == (Deployment("engine", 1, (1,), restart=(1,)),)

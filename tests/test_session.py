@@ -10,6 +10,7 @@ from invoke.context import Context
 from fabfile import session
 from fabfile.errors import UsageError
 from fabfile.machines import Cluster
+from fabfile.plan import Slot
 from fabfile.record import Record
 from fabfile.state import Store
 
@@ -22,7 +23,8 @@ def context(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Context:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     store = Store("lab")
     with store.lock("provision"):
-        Record(Cluster("lab", "c0ffee", "ada@desk", 1000.0), "local", "local").save(store)
+        cluster = Cluster("lab", "c0ffee", "ada@desk", 1000.0)
+        Record(cluster, "local", "local", assigned=(Slot(0, 1), Slot(1, 1), Slot(2, 1))).save(store)
     return Context()
 
 
@@ -31,3 +33,11 @@ def test_another_provider_than_the_clusters_own_is_refused(context):
         session.open_run(context, cluster="lab", template="static")
     assert session.open_run(context, cluster="lab").provider.name == "local"
     assert session.open_run(context, cluster="other", template="static").provider.name == "static"
+
+
+def test_a_cluster_keeps_its_size_unless_the_command_or_a_variable_says_another(context, monkeypatch):
+    assert session.open_run(context, cluster="lab").settings.engines == 3
+    assert session.open_run(context, cluster="lab", engines="5").settings.engines == 5
+    assert session.open_run(context, cluster="other").settings.engines == 4
+    monkeypatch.setenv("IPYFLEET_ENGINES", "6")
+    assert session.open_run(context, cluster="lab").settings.engines == 6

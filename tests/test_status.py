@@ -43,7 +43,9 @@ def test_nothing_there_is_none():
 def test_an_engine_that_the_hub_does_not_know_is_degraded_whatever_its_service_says():
     status = summarise("lab", "local", observed(registered={Slot(0, 1): False}, services={"engine-1": "online"}), NOW)
     assert (status.state, status.exit_code) == ("degraded", 1)
-    assert status.problems == ("engine-1 engine 1 is not in the hub (service: online)",)
+    assert status.problems == (
+        "engine-1 engine 1 is not in the hub (service: online): `invoke provision` puts it right",
+    )
 
 
 def test_a_silent_hub_is_degraded_and_the_controllers_service_is_shown():
@@ -51,7 +53,22 @@ def test_a_silent_hub_is_degraded_and_the_controllers_service_is_shown():
         "lab", "local", observed(hub_up=False, registered={}, hub="silent", services={"controller": "maintenance"}), NOW
     )
     assert status.state == "degraded"
-    assert "the hub does not answer (controller service: maintenance)" in status.problems
+    said = "the hub does not answer (controller service: maintenance): `invoke provision` puts it right"
+    assert status.problems == (said,)
+    hanging = observed(hub_up=False, registered={}, hub="silent", services={"controller": "online"})
+    assert "`invoke stop --machine controller`" in summarise("lab", "local", hanging, NOW).problems[0]
+
+
+def test_a_hub_that_was_not_asked_because_of_another_command_is_not_called_silent():
+    status = summarise("lab", "local", observed(hub_up=False, registered={}, hub="in use"), NOW)
+    assert [problem.partition(";")[0] for problem in status.problems] == [
+        "engines: unknown as long as another command is changing this cluster"
+    ]
+
+
+def test_a_cluster_without_engines_is_not_healthy():
+    status = summarise("lab", "local", observed(machine("controller", 0), registered={}, engines=0), NOW)
+    assert status.problems == ("it has no engines: `invoke provision` puts it right",)
 
 
 @pytest.mark.parametrize(

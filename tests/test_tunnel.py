@@ -179,6 +179,20 @@ def test_a_port_taken_after_we_looked_gives_new_ports(sshd, tmp_path, monkeypatc
         close_tunnel(one)
 
 
+def test_whoever_opens_one_hears_of_its_process_before_it_is_up(sshd, tmp_path, monkeypatch):
+    begun = []
+
+    def interrupt(*args: object) -> bool:
+        assert tunnel.alive(begun[0])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tunnel, "_comes_up", interrupt)
+    connection, _ = make("127.0.0.1", Settings())
+    with pytest.raises(KeyboardInterrupt):
+        tunnel.ensure_tunnel(None, sshd.endpoint, sshd.credentials, connection, tmp_path, begun=begun.append)
+    assert not tunnel.alive(begun[0])
+
+
 def test_closing_never_touches_a_process_that_is_not_the_tunnel(opened):
     with subprocess.Popen(("sleep", "60"), start_new_session=True) as other:
         close_tunnel(replace(opened, pid=other.pid))

@@ -301,8 +301,10 @@ def installed(fleet: FakeFleet, monkeypatch: pytest.MonkeyPatch, folder: Path) -
         fleet.event("open tunnel")
         pid = next(fleet.pids)
         fleet.tunnels.add(pid)
-        ports = tuple(range(20000, 20000 + len(FORWARDED)))
-        return tunnel.Tunnel(pid, "then", ports, str(endpoint), ())
+        opened = tunnel.Tunnel(pid, "then", tuple(range(20000, 20000 + len(FORWARDED))), str(endpoint), ())
+        options["begun"](opened)
+        fleet.event("tunnel is up")
+        return opened
 
     def pin(path: Path, endpoint: Any, keys: Sequence[str]) -> None:
         fleet.event(f"pin {endpoint}")

@@ -114,7 +114,7 @@ class LocalProvider:
         }
         begun = time.monotonic()
         found = _found(call("create", request, timeout=LAUNCH_TIME))
-        on_event(Event(f"{len(specs)} machines launched", seconds=time.monotonic() - begun))
+        on_event(Event(f"{len(specs)} machine{'s'[: len(specs) > 1]} launched", seconds=time.monotonic() - begun))
         return _those(found, [spec.name for spec in specs])
 
     def destroy(self, cluster: str, machines: Sequence[Machine]) -> None:

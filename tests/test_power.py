@@ -1,0 +1,46 @@
+"""power.py with the chain, on a fleet in memory: machines off and on again."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabfile import power
+from fabfile.errors import UsageError
+from fabfile.machines import MachineState
+from tests.fakes.commands import (
+    engines_known,
+    provision,
+    switch_off,
+    switch_on,
+)
+
+
+def test_a_machine_that_was_stopped_comes_back_alone(fleet, tmp_path):
+    provision(fleet, tmp_path, 2)
+    switch_off(fleet, tmp_path, "engine-0", "engine-1")
+    assert engines_known(fleet) == []
+    _, run = switch_on(fleet, tmp_path, "engine-1")
+    assert engines_known(fleet) == ["engine-1-1"]
+    assert fleet.machine("engine-0").state is MachineState.STOPPED
+    assert len(run.record.assigned) == 2
+
+
+@pytest.mark.parametrize(("name", "engines"), [("controller", []), ("engine-1", ["engine-1-1"])])
+def test_of_a_cluster_that_is_off_the_controller_starts_with_any_machine(name, engines, fleet, tmp_path):
+    provision(fleet, tmp_path, 2)
+    keys = fleet.on(fleet.machine("controller")).files["/etc/ipyfleet/curve.json"]
+    switch_off(fleet, tmp_path, "")
+    todo, run = switch_on(fleet, tmp_path, name)
+    assert todo.create == ()
+    assert engines_known(fleet) == engines
+    assert fleet.on(fleet.machine("controller")).files["/etc/ipyfleet/curve.json"] == keys
+    assert fleet.machine("engine-0").state is MachineState.STOPPED
+    assert len(run.record.assigned) == 2
+
+
+def test_an_unknown_machine_is_refused_with_the_names_there_are(fleet, tmp_path):
+    provision(fleet, tmp_path, 1)
+    found = fleet.provider().find("lab")
+    with pytest.raises(UsageError, match="no machine 'engine-9'") as refused:
+        power.chosen(found, "engine-9")
+    assert "controller, engine-0" in refused.value.hint
