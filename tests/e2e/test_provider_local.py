@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +15,11 @@ import pytest
 from fabfile.machines import Cluster, Machine, MachineSpec, MachineState, silent
 from fabfile.providers.local import LocalProvider
 from fabfile.providers.local.privilege import call
+from fabfile.providers.local.root import cgroups, image, nspawn, store, tree
 from fabfile.remote import Credentials
 from fabfile.settings import Settings
 from tests.contract.provider import ProviderContract
+from tests.e2e.cluster import until
 from tests.e2e.machines import audit, bare_hosts, new_key, pin, remove, root_folder, ssh, wait_for_ssh_banner
 
 pytestmark = pytest.mark.e2e
@@ -267,6 +270,33 @@ def test_half_of_a_cluster_gone_does_not_stop_its_removal(particular: Particular
     particular.provider.destroy("particular", machines)
     particular.provider.clean("particular")
     assert audit() == []
+
+
+def test_what_outlives_a_build_that_was_killed_is_ended_by_the_next(particular: Particular, tmp_path: Path) -> None:
+    """Killing systemd-nspawn does not end what runs in the tree (tried with systemd 252)."""
+    base = next(root_folder().glob("images/base-*/tree"))
+    root = tree.mount(tmp_path, [base])
+    (tmp_path / "slow.sh").write_text("exec sleep 6543\n")
+    (tmp_path / "quick.sh").write_text("true\n")
+    group = cgroups.groups(cgroups.observe(), f"ipyf-build-{store.tag(root_folder())}")
+    code = "import sys; from pathlib import Path; from fabfile.providers.local.root import image; "
+    code += "image._enter(*map(Path, sys.argv[1:]))"
+    words = [sys.executable, "-c", code, str(root_folder()), str(root), str(tmp_path / "slow.sh")]
+
+    def sleeping() -> bytes:
+        return subprocess.run(["pgrep", "--full", "^sleep 6543$"], capture_output=True).stdout
+
+    try:
+        program = subprocess.Popen(words, cwd=Path(__file__).parents[2])
+        until("the script runs in the tree", sleeping, 30)
+        program.kill()
+        program.wait()
+        image._enter(root_folder(), root, tmp_path / "quick.sh")
+        assert not sleeping()
+        assert not any(path.exists() for path in group)
+    finally:
+        nspawn.kill_group_members(group)
+        tree.unmount(tmp_path)
 
 
 def test_a_sweep_removes_what_has_no_record_and_spares_what_has(particular: Particular) -> None:

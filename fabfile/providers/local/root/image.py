@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import apt, cgroups, tree
+from . import apt, cgroups, nspawn, tree
 from .command import run
 from .errors import Refused
 from .store import PREFIX, locked, make_folder, places, read, tag, write
@@ -38,10 +38,20 @@ KEYRINGS = Path("/usr/share/keyrings")
 LEAVE_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*")
 BASE_BYTES = 1 << 30  # that a base needs while it is built, packages included
 BUILD_TIME = 1800.0  # s
-UNTIL_WE_END = ("setpriv", "--pdeathsig", "KILL", "--")  # however we end, no build goes on in a tree that is removed
 # mmdebstrap mounts into the tree what is the computer's own (/dev/shm) and, when killed, leaves it there: removing the
-# tree would empty that too. In a namespace of its own the mounts end with it.
-ASIDE = (*UNTIL_WE_END, "unshare", "--mount", "--mount-proc", "--pid", "--fork", "--kill-child", "--")
+# tree would empty that too. In namespaces of its own the mounts end with it, and all its processes with us.
+ASIDE = (
+    "setpriv",
+    "--pdeathsig",
+    "KILL",
+    "unshare",
+    "--mount",
+    "--mount-proc",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--",
+)
 SCRIPTS = Path(__file__).resolve().parents[4] / "bootscripts"
 BASE_SCRIPT = Path(__file__).with_name("base.sh")
 
@@ -211,11 +221,13 @@ def _enter(folder: Path, root: Path, script: Path, *args: str, wheelhouse: Path 
     off = ("--resolv-conf=off", "--timezone=off", "--link-journal=no", "--setenv=SYSTEMD_OFFLINE=1")
     words = ("systemd-nspawn", *how, *off, *binds, f"--directory={root}", "--", "sh", "/run/script.sh", *args)
     layout = cgroups.observe()
+    groups = cgroups.groups(layout, group)
+    nspawn.kill_group_members(groups)  # of a build that was killed: what runs in a tree outlives its nspawn
     cgroups.make(layout, group)  # else nspawn makes groups of its own where it happens to be run, and leaves them
     try:
-        run(*cgroups.joined(layout, group, (*UNTIL_WE_END, *words)), timeout=BUILD_TIME)
+        run(*cgroups.joined(layout, group, words), timeout=BUILD_TIME)
     finally:
-        cgroups.remove(cgroups.groups(layout, group))
+        nspawn.kill_group_members(groups)
 
 
 def _forget_sources(root: Path) -> None:
