@@ -282,7 +282,9 @@ def count(run: Run, observed: Observed, found: Found, todo: Plan, connection: Co
         beat=lambda left: run.tell(f"{len(aimed) - left} of {len(aimed)} engines registered"),
     )
     new = [number for number, ident in known.items() if ident not in stale and slot_of(ident) in fresh]
-    mute = {known[number] for number, answer in hub.probe(info, new, run.settings.start_timeout).items() if answer is None}
+    mute = {
+        known[number] for number, answer in hub.probe(info, new, run.settings.start_timeout).items() if answer is None
+    }
     there = registered(ident for ident in known.values() if ident not in mute)
     missing = sorted(aimed - there)
     if missing:

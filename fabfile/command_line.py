@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,7 @@ CORE_FLAGS = {
     *("search_root", "version", "warn_only", "write_pyc", "connect_timeout", "identity", "ssh_config"),
 }
 INTERRUPTED = "interrupted; `invoke status` shows what exists, and the same command goes on from there"
+ADVISED = r"`invoke (provision|status|teardown|stop|start)\b(?! --cluster)"
 REPORT = "This is a mistake in ipyfleet. Please report it, with the command and all of the above."
 
 
@@ -43,9 +45,9 @@ def task(**options: Any) -> Callable[[Body], Any]:
             try:
                 return body(c, *args, **kwargs)
             except ClusterError as error:
-                raise Exit(str(error), code=error.exit_code) from error
+                raise Exit(_addressed(str(error), kwargs.get("cluster")), code=error.exit_code) from error
             except KeyboardInterrupt as error:
-                raise Exit(INTERRUPTED, code=130) from error
+                raise Exit(_addressed(INTERRUPTED, kwargs.get("cluster")), code=130) from error
             except (Exit, Failure):
                 raise
             except Exception as error:
@@ -60,6 +62,11 @@ def task(**options: Any) -> Callable[[Body], Any]:
 def trailing_words() -> tuple[str, ...]:
     """The words after ``--`` on the command line, which Invoke passes over: ``ls``, ``-l`` of `run -- ls -l`."""
     return tuple(sys.argv[sys.argv.index("--") + 1 :]) if "--" in sys.argv else ()
+
+
+def _addressed(text: str, cluster: str | None) -> str:
+    """The text with every command that it advises meant for the cluster that this one was given."""
+    return re.sub(ADVISED, rf"\g<0> --cluster {cluster}", text) if cluster else text
 
 
 def _check(body: Body, iterable: Any) -> None:

@@ -11,8 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from invoke.context import Context
+from invoke.exceptions import Exit
 
 from fabfile.command_line import task
+from fabfile.errors import ClusterError
 from fabfile.program import ROOT, tasks_of
 
 Program = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -108,6 +111,17 @@ def test_an_error_is_one_message_and_an_exit_code(
 ) -> None:
     done = program(project, "fail", "--how", how)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", said)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "advice"), [("", "`invoke teardown` then"), ("lab", "`invoke teardown --cluster lab` then")]
+)
+def test_advice_is_for_the_cluster_that_the_command_was_given(cluster: str, advice: str) -> None:
+    def fail(c: Context, cluster: str = "") -> None:
+        raise ClusterError("it broke", hint="`invoke teardown` then")
+
+    with pytest.raises(Exit, match=advice):
+        task()(fail)(Context(), cluster=cluster)
 
 
 def test_a_mistake_of_ours_keeps_its_traceback_and_asks_for_a_report(project: Path) -> None:
