@@ -20,7 +20,9 @@ fi
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 python=$(command -v "python$1" || command -v python3 || true)
 if [ -n "$python" ]; then
-    echo "python=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+    version=$("$python" -V 2>&1) # Python 3.11.2, told in a tenth of the time that a start takes
+    minor=${version#Python }
+    echo "python=${minor%.*}"
 else
     echo "python="
 fi

@@ -193,3 +193,11 @@ class Authorizing(Protocol):
 
     def authorize(self, cluster: str, public_key: str) -> None:
         """Make every running machine of the cluster accept this public key."""
+
+
+@runtime_checkable
+class Connecting(Protocol):
+    """A provider that connects to machines itself, so that nobody needs a second connection."""
+
+    def connected(self, machine: Machine) -> Host | None:
+        """Its open, verified connection to the machine, which it keeps; None when it has none."""

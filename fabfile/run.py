@@ -8,14 +8,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import host_keys, record, tunnel
 from .connection import Connection
 from .errors import Locked, ProviderRefused, at_machine, raise_together
-from .machines import Event, Machine, OnEvent, Provider, machine_name, silent, wait_for_ssh
+from .machines import Connecting, Event, Machine, OnEvent, Provider, machine_name, silent, wait_for_ssh
 from .plan import Slot
 from .record import PastRun, Record, Timing
 from .remote import Credentials, Host, each
@@ -91,6 +91,9 @@ class Run:
 
     def open(self, machine: Machine, timeout: float | None = None) -> AbstractContextManager[Host]:
         """A verified connection to the machine, waited for as long as it may boot, or ``timeout`` seconds."""
+        kept = self.provider.connected(machine) if isinstance(self.provider, Connecting) else None
+        if kept:
+            return nullcontext(kept)
         return closing(wait_for_ssh(machine, self.credentials, timeout or self.settings.boot_timeout))
 
     def on_each(self, machines: Iterable[Machine], work: Callable[[Host, Machine], None], timeout: float) -> None:

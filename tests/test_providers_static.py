@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 
 from fabfile.errors import HostKeyError, ProviderRefused, RemoteError
 from fabfile.host_facts import HostFacts
-from fabfile.machines import Cluster, MachineSpec, MachineState, silent
+from fabfile.machines import Cluster, Machine, MachineSpec, MachineState, silent
 from fabfile.providers import get
 from fabfile.providers.static import Static
 from fabfile.providers.static.owner import SOMEBODY, Owner, owner_json, parse_owner
 from fabfile.providers.static.places import Look, Places
+from fabfile.record import Record
 from fabfile.remote import Endpoint
+from fabfile.run import Run
 from fabfile.settings import Settings
 from fabfile.software import software
+from fabfile.state import Store
 from tests.contract.static import StaticContract
 from tests.sshd import Sshd, make_host_key, serving
 
@@ -399,6 +402,46 @@ class TestOverSsh:
         (server.folder.parent / "config").unlink()
         (finding,) = reaching(server).check(1)
         assert "ssh -G" in finding.text
+
+
+class TestOneLook:
+    """A provision asks each host once, over one connection."""
+
+    def test_what_find_has_seen_is_not_asked_again_by_check_and_create(self) -> None:
+        hosts = Hosts("a", "bb")
+        static = lab(hosts, "a", "bb", engines=2)
+        static.find("lab")
+        static.check(3)
+        static.create(OURS, [CONTROLLER, *engines(0, 1)], silent)
+        assert sorted(hosts.asked) == ["a", "bb"]
+
+    def test_find_asks_every_time(self) -> None:
+        hosts = Hosts("a")
+        static = lab(hosts, "a")
+        static.find("lab")
+        static.find("lab")
+        assert hosts.asked == ["a", "a"]
+
+    def test_what_was_let_go_since_is_free_to_be_claimed(self) -> None:
+        hosts = Hosts("a", "bb")
+        static = lab(hosts, "a", "bb")
+        static.create(OURS, [CONTROLLER, *engines(0, 1)], silent)
+        machines = static.find("lab").machines
+        static.destroy("lab", [machine for machine in machines if machine.name == "engine-1"])
+        static.create(OURS, engines(1), silent)
+        assert hosts.owners["bb"] is not None
+
+    def test_a_run_opens_no_second_connection(self, server: Sshd, tmp_path: Path) -> None:
+        static = reaching(server)
+        static.check(1)
+        place = static._settings.hosts[0]
+        run = Run(static._settings, static, Store("lab", tmp_path), Record())
+        machine = Machine("engine-0", place, "engine", 0, MachineState.RUNNING, server.endpoint)
+        for _ in range(2):  # it stays open for the next one
+            with run.open(machine) as host:
+                assert host.run("true").exit_code == 0
+        assert len(server.sessions()) == 1
+        static.close()
 
 
 def test_a_bug_is_not_taken_for_a_host_that_failed() -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from ...errors import ClusterError, ProviderRefused
 from ...machines import Cluster, Event, Finding, Found, Machine, MachineSpec, MachineState, OnEvent, machine_name
-from ...remote import each, values
+from ...remote import Host, each, values
 from ...settings import Settings
 from ...software import software
 from . import preflight
@@ -35,6 +35,7 @@ class Static:
         self._settings = settings
         self._controller = settings.controller_host or next(iter(settings.hosts), "")
         self._places = places or Places(settings)
+        self._seen: dict[str, Look] = {}
 
     def engines_per_machine(self, engines: int) -> int:
         """Engines are spread over all hosts."""
@@ -48,7 +49,7 @@ class Static:
             return findings
         per_machine = settings.engines_per_machine or self.engines_per_machine(settings.engines)
         needed = settings.hosts[: -(-settings.engines // per_machine)]
-        looks, failures = self._places.look_around((self._controller, *needed), settings.cluster)
+        looks, failures = self._places.look_around((self._controller, *needed), settings.cluster, self._seen)
         findings += preflight.of_the_hosts(looks, failures, settings, software(settings))
         return findings + list(preflight.of_them_together(list(looks.values()), self._controller))
 
@@ -62,6 +63,7 @@ class Static:
         each of them may be the cluster's, and none is passed over in silence.
         """
         looks, failures = self._look_around(cluster)
+        self._seen = looks
         owner = next((look.owner for look in looks.values() if look.is_of(cluster)), None)
         if owner is None:
             return Found(None, () if looks else tuple(_failed(*item, failures) for item in self._listed()))
@@ -72,8 +74,11 @@ class Static:
         return Found(owner.cluster, tuple(sorted((gone | there).values(), key=lambda one: (one.role, one.index))))
 
     def create(self, cluster: Cluster, specs: Sequence[MachineSpec], on_event: OnEvent) -> tuple[Machine, ...]:
-        """Claim a host for each: the i-th for engine-i, else the first free one; one of another cluster is refused."""
-        looks, failures = self._look_around(cluster.name)
+        """Claim a host for each: the i-th for engine-i, else the first free one; one of another cluster is refused.
+
+        Chooses by the last look that ``find`` had; a host that became another's since refuses to be claimed.
+        """
+        looks, failures = self._look_around(cluster.name, self._forget())
         mine = _of(cluster, looks)
         for place, look in looks.items():
             if look.is_of(cluster.name) and place not in mine:
@@ -105,6 +110,7 @@ class Static:
 
         A machine that had failed when it was looked at, and still does not answer, is passed over.
         """
+        self._forget()
 
         def let_go(place: str) -> None:
             going = [machine for machine in machines if machine.id == place]
@@ -135,6 +141,10 @@ class Static:
             names = ", ".join(f"{machine.name} ({machine.id})" for machine in found.machines)
             raise ProviderRefused(f"the cluster {cluster!r} still has {names}", hint="run `invoke teardown` again")
 
+    def connected(self, machine: Machine) -> Host | None:
+        """The connection to a host that was looked at."""
+        return self._places.connected(machine.id)
+
     def console(self, machine: Machine) -> str:
         """What a host writes on its console does not reach us."""
         return ""
@@ -152,9 +162,16 @@ class Static:
         """Close all connections."""
         self._places.close()
 
-    def _look_around(self, cluster: str) -> tuple[dict[str, Look], dict[str, ClusterError]]:
+    def _look_around(
+        self, cluster: str, seen: Mapping[str, Look] | None = None
+    ) -> tuple[dict[str, Look], dict[str, ClusterError]]:
         places = (self._controller, *self._settings.hosts) if self._controller else ()
-        return self._places.look_around(places, cluster)
+        return self._places.look_around(places, cluster, seen)
+
+    def _forget(self) -> Mapping[str, Look]:
+        """The last looks, from now on forgotten: what follows changes whose the hosts are."""
+        seen, self._seen = self._seen, {}
+        return seen
 
     def _listed(self) -> list[tuple[str, str]]:
         """Every machine that the settings have a host for, with that host."""

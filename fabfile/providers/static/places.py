@@ -5,7 +5,7 @@ Trusts the host keys that the user's own ssh trusts. Which place becomes which m
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,16 +74,19 @@ class Places:
         self._share_keys(endpoint)
         return Look(place, endpoint, host_keys.pinned(_known_hosts(), endpoint), facts, parse_owner(facts.owner))
 
-    def look_around(self, places: Iterable[str], cluster: str) -> tuple[dict[str, Look], dict[str, ClusterError]]:
+    def look_around(
+        self, places: Iterable[str], cluster: str, seen: Mapping[str, Look] | None = None
+    ) -> tuple[dict[str, Look], dict[str, ClusterError]]:
         """Look at all these hosts at once, and at those that they say belong to the cluster as well, listed or not.
 
-        The looks and the failures by place, in the order in which they were asked.
+        The looks and the failures by place, in the order in which they were asked. Of hosts in ``seen`` that look does.
         """
+        known = seen or {}
         looks: dict[str, Look] = {}
         failures: dict[str, ClusterError] = {}
         todo = list(dict.fromkeys(places))
         while todo:
-            for outcome in each(todo, self.look):
+            for outcome in each(todo, lambda place: known.get(place) or self.look(place)):
                 if outcome.value:
                     looks[outcome.item] = outcome.value
                 elif isinstance(outcome.error, ClusterError):
@@ -107,6 +110,10 @@ class Places:
     def clear(self, place: str) -> None:
         """Take off the host everything that is ours but its services; whose it was goes last."""
         self._connect(place)[1].script(script("forget.sh"), sudo=True, timeout=120.0)
+
+    def connected(self, place: str) -> Host | None:
+        """The connection to a host, if there is one already."""
+        return self._connections[place][1] if place in self._connections else None
 
     def close(self) -> None:
         """Close all connections."""
