@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
-from importlib import import_module
+from functools import partial
 
 from . import connection_files, engines, hub, service_managers
 from .client_file import install_client_file, refuse_foreign
@@ -32,6 +32,8 @@ from .removal import cut_off
 from .run import Run
 from .services import Service, engine_service
 from .status import Observed, slot_of
+
+HEAD_START = 3.0  # seconds that engines wait at most until the controller was told to start
 
 
 def wanted(run: Run) -> Wanted:
@@ -156,8 +158,9 @@ def compare_connection(run: Run, found: Found) -> None:
 def deploy(run: Run, found: Found, todo: Plan, connection: Connection, secret: str | None) -> Plan:
     """Software, files and services on every machine of the plan, each going on as soon as it is ready itself.
 
-    The tunnel is opened meanwhile. Raises all failures together, unless ``min_engines`` come up; what succeeded stays
-    and is recorded. The plan without the machines that failed.
+    But the controller has a short head start: on machines that share a computer, engines would take the processors
+    from it, and all of them need it. The tunnel is opened meanwhile. Raises all failures together, unless
+    ``min_engines`` come up; what succeeded stays and is recorded. The plan without the machines that failed.
     """
     machines = {machine.name: machine for machine in found.machines}
     digests = {
@@ -167,32 +170,29 @@ def deploy(run: Run, found: Found, todo: Plan, connection: Connection, secret: s
     before = run.record.digests
     outdated = {one.name: "" for one in todo.deploy if before.get(one.name, digests[one.role]) != digests[one.role]}
     run.save(digests={**before, **outdated})  # from here on those are neither what they were nor what they shall be
-    if todo.deploy:  # count needs it, and it takes as long to import as an engine to start
-        threading.Thread(target=import_module, args=("ipyparallel",), daemon=True).start()
     if todo.restart_controller:
         run.tell("controller starts anew: engines register again, open clients must be made again")
         _halt(run, found)
-    reachable = threading.Event()
+    begun = threading.Event()
 
     def work(one: Deployment | None) -> None:
         if one is None:
-            reachable.wait(run.settings.boot_timeout)
+            begun.wait(run.settings.boot_timeout)
             with suppress(ClusterError):  # count opens it again and says what is wrong
                 run.tunnel_to(_controller(found), connection)
+            hub.warm_up()  # takes as long as an engine to start
             return
         try:
             with run.open(machines[one.name]) as host:
                 run.tell("ssh answers", one.name)
-                if one.role == "controller":
-                    reachable.set()
-                _deploy_one(run, host, one, todo, connection, secret)
+                _deploy_one(run, host, one, todo, connection, secret, begun)
             run.tell("online", one.name)
         finally:
             if one.role == "controller":
-                reachable.set()
+                begun.set()
 
     if not any(one.role == "controller" for one in todo.deploy):
-        reachable.set()
+        begun.set()
     failed = {one.item: one.error for one in each([*todo.deploy, None], work) if one.item and one.error}
     left = replace(todo, deploy=tuple(one for one in todo.deploy if one not in failed))
     _tolerate(run, [at_machine(error, one.name) for one, error in failed.items()], len(left.engines))
@@ -209,7 +209,15 @@ def _tolerate(run: Run, failures: list[ClusterError], engines_left: int) -> None
     raise_together(failures)
 
 
-def _deploy_one(run: Run, host: Host, one: Deployment, todo: Plan, connection: Connection, secret: str | None) -> None:
+def _deploy_one(
+    run: Run,
+    host: Host,
+    one: Deployment,
+    todo: Plan,
+    connection: Connection,
+    secret: str | None,
+    begun: threading.Event,
+) -> None:
     seen = engines.survey(host)
     if seen.software != run.software.id:
         engines.install_software(host, run.software)
@@ -218,11 +226,12 @@ def _deploy_one(run: Run, host: Host, one: Deployment, todo: Plan, connection: C
         engines.set_lease(host, seen.manager, run.settings, _lease_action(run))
     if one.role == "controller":
         digest = engines.controller_digest(run.settings, connection, run.software)
-        engines.deploy_controller(host, seen, connection, secret, run.settings, digest)
+        engines.deploy_controller(host, seen, connection, secret, run.settings, digest, begun.set)
     else:
         digest = engines.engine_digest(run.settings, connection, run.software)
         drop = [slot.number for slot in todo.drop if slot.index == one.index]
-        engines.deploy_engines(host, seen, one, connection, run.settings, digest, drop)
+        ready = partial(begun.wait, HEAD_START)
+        engines.deploy_engines(host, seen, one, connection, run.settings, digest, drop, ready=ready)
     run.deployed(one.name, digest, frozenset(todo.drop))
 
 

@@ -7,7 +7,7 @@ hub, not here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ SERVICE_USER, SERVICE_HOME = "ipyparallel", "/var/lib/ipyparallel"
 MARKS = "/etc/ipyfleet"
 ENV_PYTHON = "/opt/ipyfleet/env/bin/python"
 REGISTERED = "/opt/ipyfleet/libexec/registered-engines.py"
+FIRST_LOOK = 0.7  # seconds after engines were told to start; the hub takes more to know them
 SPACING = "/opt/ipyfleet/libexec/controller-spacing"
 
 Values = Mapping[str, Sequence[str]]
@@ -123,11 +124,18 @@ def install_software(host: Host, software: Software) -> None:
 
 
 def deploy_controller(
-    host: Host, seen: Survey, connection: Connection, secret: str | None, settings: Settings, digest: str
+    host: Host,
+    seen: Survey,
+    connection: Connection,
+    secret: str | None,
+    settings: Settings,
+    digest: str,
+    begun: Callable[[], object] = lambda: None,
 ) -> None:
     """Files, service, start: anew unless the host's mark says that just this runs already. The mark goes last.
 
-    With ``secret`` None the host has the secret half of the connection's keys already.
+    With ``secret`` None the host has the secret half of the connection's keys already. ``begun`` is called when the
+    service was told to start.
     """
     manager, (marked, _) = seen.manager, seen.marks[CONTROLLER.name]
     host.run(*security_folders(SERVICE_USER, SERVICE_HOME), sudo=True)
@@ -136,8 +144,9 @@ def deploy_controller(
         manager.restart(host, CONTROLLER)
     else:
         manager.start(host, CONTROLLER)
+    begun()
     _hand_to_login_user(host, connection)
-    wait_for_svc(manager, host, CONTROLLER, timeout=settings.start_timeout)
+    wait_for_svc(manager, host, CONTROLLER, timeout=settings.start_timeout, delay=0.25)
     host.place((_mark(CONTROLLER, digest),))
 
 
@@ -165,25 +174,29 @@ def deploy_engines(
     digest: str,
     drop: Sequence[int] = (),
     name: str = "",
+    ready: Callable[[], object] = lambda: None,
 ) -> None:
     """Files, services, start of the machine's engines, the mark last.
 
     They start anew unless the host's mark says that they run just this already; then only those of ``one.restart`` do.
     Those of ``drop`` are stopped first, letting a task end. ``name`` is what their idents begin with, when it is not
-    the machine's.
+    the machine's. They are told to start when ``ready`` returns.
     """
     manager, (marked, _) = seen.manager, seen.marks["ipengine"]
     if drop:
         manager.stop(host, engine_service(drop))
     values = engine_values(settings, name or one.name)
     changed = manager.install(host, engine_service(one.numbers), values, engine_files(connection))
+    ready()
     again = one.numbers if changed or marked != digest else one.restart
     fresh = [number for number in one.numbers if number not in again]
     if again:
         manager.restart(host, engine_service(again))
     if fresh:
         manager.start(host, engine_service(fresh))
-    wait_for_svc(manager, host, engine_service(one.numbers), timeout=settings.start_timeout)
+    wait_for_svc(
+        manager, host, engine_service(one.numbers), timeout=settings.start_timeout, settle=0.5, delay=FIRST_LOOK
+    )
     host.place((_mark(engine_service(one.numbers), digest),))
 
 

@@ -206,6 +206,15 @@ def wait_for_engines(
     return found
 
 
+def warm_up() -> None:
+    """Import what ``probe`` needs, numpy for ipyparallel's first task included: while engines start it costs nobody."""
+    import platform
+
+    from ipyparallel.serialize import serialize_object
+
+    serialize_object(platform.python_version)
+
+
 def probe(info: Info, engines: Iterable[int], timeout: float = 10.0) -> dict[int, Answer | None]:
     """What each of these engines answers to a direct, a load-balanced and a broadcast task; None for one that does not.
 
@@ -216,7 +225,7 @@ def probe(info: Info, engines: Iterable[int], timeout: float = 10.0) -> dict[int
     wanted = sorted(engines)
     if not wanted:
         return {}
-    import importlib.metadata
+    import pkgutil
     import platform
 
     import ipyparallel
@@ -234,7 +243,7 @@ def probe(info: Info, engines: Iterable[int], timeout: float = 10.0) -> dict[int
             asked = {
                 number: (
                     client[number].apply_async(platform.python_version),
-                    client.load_balanced_view(number).apply_async(importlib.metadata.version, "ipyparallel"),
+                    client.load_balanced_view(number).apply_async(pkgutil.resolve_name, "ipyparallel:__version__"),
                     client.broadcast_view(number).apply_async(platform.python_version),
                 )
                 for number in there

@@ -104,6 +104,7 @@ class ServiceManager(Protocol):
 
 HOPELESS = (ServiceState.MAINTENANCE, ServiceState.ABSENT)
 LOOPING = 3  # restarts seen while waiting
+SLOWER, SLOWEST = 1.3, 2.0  # each time between two looks to the one before; seconds
 
 Pause = Callable[[float], None]
 
@@ -115,19 +116,22 @@ def wait_for_svc(
     *,
     timeout: float = 60.0,
     settle: float = 0.25,
+    delay: float = 0.0,
     beat: Callable[[str], None] = lambda text: None,
     pause: Pause = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Look]:
     """Wait until every instance is ONLINE on two looks with no restart between them; the second look.
 
-    ``timeout`` and ``settle`` (the time between two looks) are seconds; ``beat`` hears what is waited for, once a look.
+    Seconds are ``timeout``, ``delay`` (before the first look) and ``settle`` (between the first two; from then on it
+    grows, since each look keeps the host from its work). ``beat`` hears what is waited for, once a look.
     A service without named instances stands for those that the host has.
     Raises ServiceFailed with the service's last log lines: at once for an instance in maintenance or absent, after
     three restarts for one that keeps ending (its manager starts it again and again, so no single look shows it), else
     when the time is over. ONLINE proves that a process runs, not that it is of use: engines are counted in the hub.
     """
     deadline = clock() + timeout
+    pause(delay)
     before: Mapping[str, Look] = {}
     marks: dict[str, set[str]] = {}
     while True:
@@ -149,6 +153,7 @@ def wait_for_svc(
         beat(_summary(service, now))
         before = now
         pause(settle)
+        settle = max(settle, min(SLOWEST, settle * SLOWER))
 
 
 def _name(service: Service, instance: str) -> str:

@@ -87,3 +87,18 @@ def test_the_digest_is_another_for_other_software_values_and_keys(connection):
     }
     assert len(digests) == 6
     assert engines.engine_digest(Settings(), None, SOFTWARE) == ""
+
+
+def test_engines_are_told_to_start_when_everything_is_in_place_and_they_may(fleet, machine, connection):
+    host, settings = FakeHost(fleet, machine), Settings()
+    placed_by_then = []
+
+    def ready() -> None:
+        assert not fleet.on(machine).running
+        placed_by_then.extend(fleet.on(machine).files)
+
+    digest = engines.engine_digest(settings, connection, SOFTWARE)
+    one = Deployment("engine", 0, (1,))
+    engines.deploy_engines(host, engines.survey(host), one, connection, settings, digest, ready=ready)
+    assert {"/unit/ipengine", "/values/ipengine"} <= set(placed_by_then)
+    assert set(fleet.on(machine).running) == {("ipengine", "1")}

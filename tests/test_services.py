@@ -11,6 +11,7 @@ from fabfile.remote import Host
 from fabfile.services import (
     CONTROLLER,
     LOOPING,
+    SLOWEST,
     Look,
     Service,
     ServiceState,
@@ -74,19 +75,31 @@ def wait(clock: Clock) -> Callable[..., dict[str, Look]]:
 
 def test_two_equal_looks_at_an_online_service_are_needed(wait: Callable, clock: Clock) -> None:
     assert wait({"": STARTING}, {"": ONLINE}, {"": ONLINE}, settle=0.5) == {"": ONLINE}
-    assert clock.now == 101.0
+    assert clock.now == 100.0 + 0.5 + 0.65
+
+
+def test_the_first_look_waits_for_its_delay(wait: Callable, clock: Clock) -> None:
+    wait({"": ONLINE}, settle=0.5, delay=0.25)
+    assert clock.now == 100.75
+
+
+def test_a_service_that_takes_long_is_looked_at_less_and_less(wait: Callable, clock: Clock) -> None:
+    wait(*[{"": STARTING}] * 40, {"": ONLINE}, settle=0.25, timeout=1000)
+    slow = clock.now
+    wait(*[{"": STARTING}] * 39, {"": ONLINE}, settle=0.25, timeout=1000)
+    assert clock.now - slow == pytest.approx(slow - 100.0 - SLOWEST)
 
 
 def test_a_restart_between_two_looks_starts_the_count_anew(wait: Callable, clock: Clock) -> None:
     after = Look(ServiceState.ONLINE, "b", "active/running")
     assert wait({"": ONLINE}, {"": after}, {"": after}, settle=0.5) == {"": after}
-    assert clock.now == 101.0
+    assert clock.now == 100.0 + 0.5 + 0.65
 
 
 def test_every_instance_is_waited_for(wait: Callable, clock: Clock) -> None:
     half = {"1": ONLINE, "2": STARTING}
-    assert wait(half, half, {"1": ONLINE, "2": ONLINE}, service=ENGINES, settle=1.0).keys() == {"1", "2"}
-    assert clock.now == 103.0
+    assert wait(half, half, {"1": ONLINE, "2": ONLINE}, service=ENGINES, settle=SLOWEST).keys() == {"1", "2"}
+    assert clock.now == 100.0 + 3 * SLOWEST
 
 
 @pytest.mark.parametrize("state", [ServiceState.MAINTENANCE, ServiceState.ABSENT])
@@ -108,8 +121,8 @@ def test_a_service_that_ends_again_and_again_is_an_error_after_three_restarts(wa
     for start in "abcd":
         looks += [{"": Look(ServiceState.ONLINE, start)}, {"": Look(ServiceState.STARTING, start, "auto-restart")}]
     with pytest.raises(ServiceFailed, match="ipcontroller ends each time soon after its start"):
-        wait(*looks, settle=1.0, timeout=1000)
-    assert clock.now == 100.0 + 2 * LOOPING
+        wait(*looks, settle=SLOWEST, timeout=1000)
+    assert clock.now == 100.0 + 2 * LOOPING * SLOWEST
 
 
 def test_restarts_of_the_past_do_not_count(wait: Callable) -> None:
@@ -125,7 +138,7 @@ def test_a_service_not_yet_started_has_no_mark_and_that_is_no_restart(wait: Call
 
 def test_waiting_ends_when_its_time_is_over(wait: Callable, clock: Clock) -> None:
     with pytest.raises(ServiceFailed, match=r"ipcontroller not online after 5 s .*activating/start"):
-        wait({"": STARTING}, timeout=5.0, settle=1.0)
+        wait({"": STARTING}, timeout=5.0, settle=2.5)
     assert clock.now == 105.0
 
 

@@ -138,7 +138,7 @@ class FakeHost:
             case ("install", "-d", *_) | ("runuser", "-u", _, "--", "install", "-d", *_):
                 self.fleet.event("run install")
             case ("sh", "-c", _):
-                stdout = "ipyfleet\n/home/ipyfleet"
+                stdout = "ipyfleet\nipyfleet:ipyfleet\n/home/ipyfleet"
             case ("sed", "-n", _, path):
                 stdout = json.loads(self.state.files.get(path, b"{}")).get("public", "")
             case (deployment.SPACING, "forget"):
