@@ -39,13 +39,15 @@ def provision(
     yes: bool = False,
 ) -> None:
     """Bring the cluster to N engines that answer, from whatever there is now."""
-    from fabfile import chain, observation, removal, report, session
+    from fabfile import chain, observation, power, removal, report, session
 
     options = {"engines": engines, "cluster": cluster, "template": template, "min_engines": min_engines}
     if plan and adopt:
         raise UsageError("--plan changes nothing, but --adopt does", hint="run it with --adopt first, then with --plan")
     with session.changing(c, "provision", **options) as run:
         observed = observation.adopt(run) if adopt else observation.observe(run)
+        if adopt and not engines and observed.seen.assigned:
+            power.settle_for(run, observed)
         todo = chain.plan(run, observed)
         if plan:
             report.say("\n".join(report.plan_lines(todo)))

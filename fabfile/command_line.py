@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from invoke.tasks import task as invoke_task
 from .errors import ClusterError
 
 Body = Callable[..., Any]
+CLOSED_PIPE = 128 + 13  # what a shell reports of a program that a closed pipe ended
 CORE_FLAGS = {
     *("collection", "command_timeout", "complete", "config", "debug", "dry", "echo", "help", "hide", "list"),
     *("list_depth", "list_format", "no_dedupe", "print_completion_script", "prompt_for_sudo_password", "pty"),
@@ -48,6 +50,9 @@ def task(**options: Any) -> Callable[[Body], Any]:
                 raise Exit(_addressed(str(error), kwargs.get("cluster")), code=error.exit_code) from error
             except KeyboardInterrupt as error:
                 raise Exit(_addressed(INTERRUPTED, kwargs.get("cluster")), code=130) from error
+            except BrokenPipeError as error:  # `| head` has read enough; Python would complain again at its end
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise Exit(code=CLOSED_PIPE) from error
             except (Exit, Failure):
                 raise
             except Exception as error:

@@ -31,7 +31,7 @@ from .software import Software, wheelhouse
 
 ROOT = Path(__file__).resolve().parent.parent
 TAR = "/opt/ipyfleet/wheelhouse.tar"
-SHIPPED = ("systemd", "smf", "bootscripts")
+SHIPPED = ("systemd/ip*", "bootscripts/controller-*", "bootscripts/engine-*", "bootscripts/lease-*", "bootscripts/*.py")
 SERVICE_USER, SERVICE_HOME = "ipyparallel", "/var/lib/ipyparallel"
 MARKS = "/etc/ipyfleet"
 ENV_PYTHON = "/opt/ipyfleet/env/bin/python"
@@ -80,7 +80,7 @@ def engine_digest(settings: Settings, connection: Connection | None, software: S
 
 def _digest(software: Software, values: Values, parts: Iterable[bytes]) -> str:
     digest = hashlib.sha256(software.id.encode())
-    shipped = [path for folder in SHIPPED for path in sorted((ROOT / folder).iterdir()) if path.is_file()]
+    shipped = [path for pattern in SHIPPED for path in sorted(ROOT.glob(pattern))]
     for part in (*parts, repr(sorted(values.items())).encode(), *(path.read_bytes() for path in shipped)):
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()[:16]

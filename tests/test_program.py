@@ -57,7 +57,13 @@ def wait(c):
     print("waiting", flush=True)
     time.sleep(600)
 
-ns = Collection(provision, fail, words, wait)
+@task()
+def talk(c):
+    """Say more than a pipe holds."""
+    for number in range(100_000):
+        print(number, flush=True)
+
+ns = Collection(provision, fail, words, wait, talk)
 '''
 
 
@@ -290,3 +296,9 @@ def test_without_fabric_the_shim_imports_nothing() -> None:
         "print(shim(), 'fabric' in sys.modules)"
     )
     assert run(sys.executable, "-c", script).stdout == "False False\n"
+
+
+def test_a_reader_that_has_enough_ends_it_without_a_word(project: Path) -> None:
+    words = f"'{Path(sys.executable).with_name('invoke')}' talk | head -n 1"
+    done = subprocess.run(["bash", "-c", f"{words}; exit ${{PIPESTATUS[0]}}"], cwd=project, capture_output=True)
+    assert (done.stdout, done.stderr, done.returncode) == (b"0\n", b"", 141)

@@ -23,8 +23,8 @@ def stop(c: Context, machine: str = "", cluster: str = "", template: str = "", y
         report.say("`invoke start` starts them again")
 
 
-@task(help={"machine": MACHINE, "cluster": CLUSTER, "template": TEMPLATE})
-def start(c: Context, machine: str = "", cluster: str = "", template: str = "") -> None:
+@task(help={"machine": MACHINE, "cluster": CLUSTER, "template": TEMPLATE, "yes": YES})
+def start(c: Context, machine: str = "", cluster: str = "", template: str = "", yes: bool = False) -> None:
     """Switch machines on again, and see to it that their engines answer."""
     from .. import chain, observation, power, report, session
 
@@ -34,7 +34,7 @@ def start(c: Context, machine: str = "", cluster: str = "", template: str = "") 
         observed = power.as_if_only(observed, power.chosen(observed.found, machine))
         power.settle_for(run, observed)
         todo = chain.plan(run, observed)
-        session.agree(todo.disturbs, yes=False)
+        session.agree(todo.disturbs, yes=yes)
         with session.showing(run):
             found = chain.create(run, observed, todo)
             connection, secret = chain.connect(run, found, todo)
