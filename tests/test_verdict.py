@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,7 +63,8 @@ def test_pytest_writes_what_the_verdict_reads(tmp_path: Path) -> None:
     (folder / "test_two.py").write_text("import pytest\npytest.skip('whole', allow_module_level=True)\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     words = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml=results.xml")
-    subprocess.run(words, cwd=tmp_path, capture_output=True, check=False)
+    plain = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    subprocess.run(words, cwd=tmp_path, env=plain, capture_output=True, check=False)
     code, text = _run(tmp_path / "results.xml")
     assert code == 1
     assert text.startswith("1 end-to-end tests ran, 2 were skipped")
