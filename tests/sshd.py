@@ -12,8 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fabfile import host_keys
+import pytest
+from hypothesis import HealthCheck, settings
+
+from fabfile import host_keys, ssh
 from fabfile.remote import Credentials, Endpoint
+from fabfile.ssh_host import SshHost
+
+over_ssh = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @dataclass
@@ -111,3 +117,18 @@ def make_host_key(path: Path, kind: str = "ed25519") -> str:
     path.unlink(missing_ok=True)
     subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "", "-f", str(path)], check=True)
     return host_keys.plain(path.with_name(path.name + ".pub").read_text())
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """One server for all tests of a module."""
+    with serving(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def host(server: Sshd) -> Iterator[SshHost]:
+    """One connection to it for all tests of a module."""
+    opened = ssh.connect(server.endpoint, "engine-0", server.credentials)
+    yield opened
+    opened.close()

@@ -1,77 +1,27 @@
-"""Hosts that you have: who becomes which machine, whose a host is, and what a host that cannot be had leads to."""
+"""Hosts that you have: who becomes which machine, and what a host that cannot be had leads to."""
 
 from __future__ import annotations
 
 import getpass
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fabfile.errors import HostKeyError, ProviderRefused, RemoteError
-from fabfile.host_facts import HostFacts
-from fabfile.machines import Cluster, Machine, MachineSpec, MachineState, silent
+from fabfile.machines import Cluster, Machine, MachineState, silent
 from fabfile.providers import get
 from fabfile.providers.static import Static
-from fabfile.providers.static.owner import SOMEBODY, Owner, owner_json, parse_owner
-from fabfile.providers.static.places import Look, Places
+from fabfile.providers.static.owner import Owner
+from fabfile.providers.static.places import Look
 from fabfile.record import Record
 from fabfile.remote import Endpoint
 from fabfile.run import Run
 from fabfile.settings import Settings
-from fabfile.software import software
 from fabfile.state import Store
 from tests.contract.static import StaticContract
+from tests.fakes.places import CONTROLLER, OURS, Hosts, engines, lab, names
 from tests.sshd import Sshd, make_host_key, serving
-
-OURS = Cluster("lab", "11aa", "me@here", 1000.0)
-THEIRS = Cluster("lab", "22bb", "you@there", 2000.0)
-CONTROLLER = MachineSpec("controller", 0)
-
-
-def engines(*indexes: int) -> list[MachineSpec]:
-    return [MachineSpec("engine", index) for index in indexes]
-
-
-class Hosts(Places):
-    """Places in memory: what each host's owner.json says, which hosts do not answer, what was done to whom."""
-
-    def __init__(self, *names: str, owners: dict[str, Owner | None] | None = None) -> None:
-        self.owners: dict[str, Owner | None] = dict.fromkeys(names) | (owners or {})
-        self.silent: set[str] = set()
-        self.cleared: list[str] = []
-        self.asked: list[str] = []
-
-    def look(self, place: str) -> Look:
-        self.asked.append(place)
-        if place in self.silent:
-            raise RemoteError(f"no SSH connection to {place}: no answer", hint="see that it is up")
-        wanted = software(Settings())
-        facts = HostFacts("Linux", wanted.platform, wanted.python, "systemd", True, f"192.0.2.{len(place)}", "")
-        return Look(place, Endpoint(place, "me"), (f"ssh-ed25519 {place}",), facts, self.owners[place])
-
-    def claim(self, place: str, owner: Owner) -> None:
-        there = self.owners[place]
-        if there and there.cluster.id != owner.cluster.id:
-            raise ProviderRefused(f"{place} is taken")
-        told = parse_owner(owner_json(owner).decode())
-        assert told == owner
-        self.owners[place] = told
-
-    def clear(self, place: str) -> None:
-        self.owners[place] = None
-        self.cleared.append(place)
-
-
-def lab(hosts: Hosts, *listed: str, **settings: object) -> Static:
-    return Static(replace(Settings(provider="static", cluster="lab", hosts=listed), **settings), hosts)  # type: ignore[arg-type]  # any setting
-
-
-def names(provider: Static, cluster: str = "lab") -> dict[str, str]:
-    return {machine.name: machine.id for machine in provider.find(cluster).machines}
 
 
 class TestContract(StaticContract):
@@ -133,109 +83,6 @@ class TestWhoBecomesWhat:
     def test_a_machine_was_created_when_its_host_was_claimed(self) -> None:
         hosts = Hosts("a", owners={"a": Owner(OURS, {"engine-0": 1234.5}, {"engine-0": "a"})})
         assert lab(hosts, "a").find("lab").machines[0].created == 1234.5
-
-
-class TestWhoseAHostIs:
-    def test_a_host_of_another_cluster_is_refused_and_the_others_are_claimed(self) -> None:
-        other = Cluster("other", "33cc", "you@there", 3.0)
-        static = lab(Hosts("a", "bb", owners={"bb": Owner(other, {"engine-0": 1.0}, {})}), "a", "bb")
-        with pytest.raises(ProviderRefused, match="bb is taken"):
-            static.create(OURS, [CONTROLLER, *engines(0, 1)], silent)
-        assert names(static) == {"controller": "a", "engine-0": "a"}
-
-    def test_a_host_of_another_cluster_of_the_same_name_stops_it_before_any_is_claimed(self) -> None:
-        hosts = Hosts("a", "bb", owners={"bb": Owner(THEIRS, {"engine-0": 1.0}, {})})
-        with pytest.raises(ProviderRefused, match="bb belongs to the cluster 'lab' that you@there made"):
-            lab(hosts, "a", "bb").create(OURS, [CONTROLLER], silent)
-        assert hosts.owners["a"] is None
-
-    def test_a_machine_that_had_failed_and_answers_again_is_let_go(self) -> None:
-        hosts = Hosts("a", "bb")
-        static = lab(hosts, "a", "bb")
-        static.create(OURS, [CONTROLLER, *engines(0, 1)], silent)
-        hosts.silent = {"bb"}
-        machines = static.find("lab").machines
-        hosts.silent = set()
-        static.destroy("lab", machines)
-        assert sorted(hosts.cleared) == ["a", "bb"]
-
-    def test_of_two_clusters_with_one_name_it_is_the_one_on_the_host_listed_first(self) -> None:
-        owners: dict[str, Owner | None] = {
-            "a": Owner(OURS, {"engine-0": 1.0}, {}),
-            "bb": Owner(THEIRS, {"engine-0": 1.0}, {}),
-        }
-        assert lab(Hosts(owners=owners), "a", "bb").find("lab").cluster == OURS
-        assert lab(Hosts(owners=owners), "bb", "a").find("lab").cluster == THEIRS
-
-    def test_every_cluster_on_the_hosts_is_listed_with_its_machines(self) -> None:
-        other = Cluster("other", "33cc", "you@there", 3.0)
-        owners: dict[str, Owner | None] = {
-            "a": Owner(OURS, {"controller": 1.0, "engine-0": 1.0}, {}),
-            "bb": Owner(other, {"engine-4": 1.0}, {}),
-        }
-        found = lab(Hosts("ccc", owners=owners), "a", "bb", "ccc").clusters()
-        assert [(one.cluster, [machine.name for machine in one.machines]) for one in found] == [
-            (OURS, ["controller", "engine-0"]),
-            (other, ["engine-4"]),
-        ]
-
-    def test_letting_go_of_one_machine_of_two_leaves_the_host_to_the_other(self) -> None:
-        hosts = Hosts("a", "bb")
-        static = lab(hosts, "a", "bb")
-        _, engine, _ = static.create(OURS, [CONTROLLER, *engines(0, 1)], silent)
-        static.destroy("lab", [engine])
-        assert names(static) == {"controller": "a", "engine-1": "bb"}
-        assert not hosts.cleared
-
-    def test_letting_go_of_all_clears_every_host_and_may_be_repeated(self) -> None:
-        hosts = Hosts("a", "bb")
-        static = lab(hosts, "a", "bb")
-        made = static.create(OURS, [CONTROLLER, *engines(0, 1)], silent)
-        static.destroy("lab", made)
-        static.destroy("lab", made)
-        assert sorted(hosts.cleared) == ["a", "bb"]
-        assert static.find("lab").cluster is None
-
-    def test_nothing_to_let_go_means_nothing(self) -> None:
-        hosts = Hosts("a")
-        static = lab(hosts, "a")
-        static.create(OURS, [CONTROLLER], silent)
-        static.destroy("lab", [])
-        assert not hosts.cleared
-
-    def test_a_host_of_another_cluster_is_never_cleared(self) -> None:
-        hosts = Hosts("a")
-        static = lab(hosts, "a")
-        made = static.create(OURS, [CONTROLLER], silent)
-        hosts.owners["a"] = Owner(Cluster("other", "33cc", "you@there", 3.0), {"controller": 1.0}, {})
-        static.destroy("lab", made)
-        assert not hosts.cleared
-
-    @given(st.text())
-    def test_a_file_that_nobody_understands_makes_the_host_somebodys(self, text: str) -> None:
-        owner = parse_owner(text)
-        assert owner is None if not text.strip() else owner is not None and owner.cluster == SOMEBODY
-
-    def test_a_name_that_is_no_machines_makes_the_host_somebodys(self) -> None:
-        strange = owner_json(Owner(OURS, {"engine-../x": 1.0}, {})).decode()
-        assert parse_owner(strange) == Owner(SOMEBODY)
-
-    @pytest.mark.parametrize(
-        "strange",
-        [
-            Owner(replace(OURS, owner="\x1b]0;you@there\a")),
-            Owner(replace(OURS, name="lab\nhealthy")),
-            Owner(OURS, places={"controller": "\x9b2J"}),
-            Owner(replace(OURS, created=1e30)),
-            Owner(replace(OURS, created=float("nan"))),
-            Owner(OURS, {"controller": float("inf")}),
-        ],
-    )
-    def test_what_no_terminal_or_calendar_could_show_makes_the_host_somebodys(self, strange: Owner) -> None:
-        assert parse_owner(owner_json(strange).decode()) == Owner(SOMEBODY)
-
-    def test_a_file_nested_too_deep_makes_the_host_somebodys(self) -> None:
-        assert parse_owner("[" * 5000) == Owner(SOMEBODY)
 
 
 class TestHostsThatDoNotAnswer:

@@ -5,153 +5,32 @@ The settings make the patience short, so that what has to be waited for is soon 
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 from fabfile import hub
-from fabfile.connection import Connection, make
-from fabfile.connection_files import controller_files, engine_files, security_folders
-from fabfile.engines import controller_values, engine_values
+from fabfile.connection import make
+from fabfile.engines import engine_values
 from fabfile.errors import ServiceFailed
-from fabfile.machines import Cluster, Machine, MachineSpec, MachineState, silent
+from fabfile.machines import Cluster, MachineSpec, silent
 from fabfile.patience import patience
 from fabfile.providers.local import LocalProvider
-from fabfile.remote import Credentials, File, Host
+from fabfile.remote import File, Host
 from fabfile.service_managers import detect
 from fabfile.service_managers.systemd import seconds
 from fabfile.service_managers.systemd import service_manager as systemd
-from fabfile.services import CONTROLLER, LEASE, REPAIR, Service, ServiceState, engine_service, wait_for_svc
+from fabfile.services import CONTROLLER, LEASE, REPAIR, ServiceState, engine_service, wait_for_svc
 from fabfile.settings import Settings
-from fabfile.ssh import connect
-from tests.e2e.machines import new_key, pin, remove, root_folder, wait_for_ssh_banner
+from tests.e2e.machines import remove
+from tests.e2e.services import ENGINES, NAME, Services, deploy_controller, deploy_engines, main_pid, shell, until
 
 pytestmark = pytest.mark.e2e
 
-NAME = "services"
-ENGINES = engine_service([1, 2])
 ENGINE_1 = engine_service([1])
 ONE = "ipengine@1.service"
-PYTHON = "/opt/ipyfleet/env/bin/python"
-CLIENT = """
-import json, sys
-import ipyparallel as ipp
-rc = ipp.Client("/var/lib/ipyparallel/.ipython/profile_default/security/ipcontroller-client.json", timeout=10)
-view = rc[:]
-"""
-PIDS = "print(json.dumps(view.apply_sync(lambda: __import__('os').getpid())))"
-
-
-@dataclass
-class Services:
-    """A controller's machine and one with two engines; further machines on demand."""
-
-    folder: Path
-    settings: Settings
-    provider: LocalProvider
-    cluster: Cluster
-    connection: Connection
-    machines: dict[str, Machine] = field(default_factory=dict)
-    hosts: dict[str, Host] = field(default_factory=dict)
-
-    @property
-    def controller(self) -> Host:
-        return self.hosts["controller"]
-
-    @property
-    def engines(self) -> Host:
-        return self.hosts["engine-0"]
-
-    def launch(self, *specs: MachineSpec) -> None:
-        """Make machines and connect to them."""
-        public = new_key(self.folder / "key")
-        keyed = [replace(spec, authorized_keys=(public,)) for spec in specs]
-        self._reach(self.provider.create(self.cluster, keyed, silent))
-
-    def boot(self, name: str) -> None:
-        """Start a machine that is off and connect to it."""
-        self._reach(self.provider.start(NAME, [self.machines[name]]))
-
-    def _reach(self, machines: Collection[Machine]) -> None:
-        self.machines |= {machine.name: machine for machine in machines}
-        credentials = Credentials(self.folder / "key", pin(tuple(self.machines.values()), self.folder / "known_hosts"))
-        for machine in machines:
-            assert machine.endpoint is not None
-            wait_for_ssh_banner(machine.endpoint)
-            self.hosts[machine.name] = connect(machine.endpoint, machine.name, credentials)
-
-    def cut_power(self, name: str) -> None:
-        """Kill a machine's first process: the kernel ends all others at once."""
-        where = f"--directory={root_folder()}/clusters/.*-{NAME}/machines/{name}/root"
-        nspawn = subprocess.run(["pgrep", "--full", "--", where], capture_output=True, text=True, check=True).stdout
-        init = subprocess.run(["pgrep", "--parent", nspawn.strip()], capture_output=True, text=True, check=True).stdout
-        os.kill(int(init), signal.SIGKILL)
-        self.wait_until_off(name)
-
-    def wait_until_off(self, name: str, timeout: float = 30.0) -> None:
-        """Wait until the provider says that a machine has stopped."""
-        until(lambda: self.found(name).state is MachineState.STOPPED, timeout)
-
-    def found(self, name: str) -> Machine:
-        machine = self.provider.find(NAME).by_name(name)
-        assert machine is not None
-        return machine
-
-    def known(self) -> set[str]:
-        """The idents of the engines that the hub knows; none when it does not answer."""
-        return set((hub.registered(self.connection.engine_info, 1.0) or {}).values())
-
-    def wait_for(self, count: int, without: Collection[str] = (), timeout: float = 60.0) -> set[str]:
-        """Wait until the hub knows so many engines beside those named; all that it knows."""
-        until(lambda: len(self.known() - set(without)) >= count, timeout)
-        return self.known()
-
-    def compute(self, program: str, timeout: float = 60.0) -> object:
-        """What a client's program, which has ``rc`` and ``view`` on all engines, prints as JSON."""
-        words = ("sudo", "-u", "ipyparallel", "env", "IPYTHONDIR=/var/lib/ipyparallel/.ipython", PYTHON, "-")
-        answer = self.controller.run(*words, timeout=timeout, stdin=(CLIENT + program).encode())
-        return json.loads(answer.stdout)
-
-    def repairs(self) -> int:
-        """How often an engine was restarted because the hub did not know it."""
-        return systemd.logs(self.engines, REPAIR, 10_000).count("the hub does not know it")
-
-    def waits(self) -> int:
-        """How often since its machine's boot a controller has waited until engines of the one before had left."""
-        log = shell(self.controller, "journalctl --quiet --boot --unit=ipcontroller.service")
-        return log.count("until the last controller's engines have left")
-
-    def every_engine_answers(self, count: int = 2) -> None:
-        """Each engine answers through a DirectView."""
-        pids = self.compute(PIDS)
-        assert isinstance(pids, list)
-        assert len(set(pids)) == count
-
-
-def until(condition: Callable[[], bool], timeout: float) -> None:
-    """Wait until the condition holds."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout:.0f} s in vain"
-        time.sleep(0.05)
-
-
-def shell(host: Host, line: str, timeout: float = 60.0) -> str:
-    """What a command line prints when root runs it."""
-    return host.run("sh", "-c", line, sudo=True, timeout=timeout).stdout.rstrip("\n")
-
-
-def main_pid(unit: str) -> str:
-    """A word for a command line: the pid of a unit's main process."""
-    return f"$(systemctl show --property=MainPID --value {unit})"
 
 
 @pytest.fixture(scope="module")
@@ -173,24 +52,6 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
         yield services
     finally:
         remove(provider, NAME)
-
-
-def deploy_controller(services: Services, secret: str | None) -> None:
-    host = services.controller
-    host.run(*security_folders("ipyparallel", "/var/lib/ipyparallel"), sudo=True)
-    host.place(controller_files(services.connection, secret, services.settings))
-    systemd.install(host, CONTROLLER)
-    systemd.configure(host, CONTROLLER, controller_values(services.settings))
-    systemd.start(host, CONTROLLER)
-    wait_for_svc(systemd, host, CONTROLLER, timeout=30)
-
-
-def deploy_engines(services: Services, host: Host, service: Service) -> None:
-    host.place(engine_files(services.connection))
-    systemd.install(host, service)
-    systemd.configure(host, service, engine_values(services.settings, host.name))
-    systemd.start(host, service)
-    wait_for_svc(systemd, host, service, timeout=30)
 
 
 @pytest.fixture
@@ -331,17 +192,12 @@ def test_a_stop_lets_the_running_task_end_and_deliver(healthy: Services) -> None
     client = threading.Thread(target=lambda: results.append(healthy.compute(program)))
     client.start()
     busy = "import sys; sys.exit(not any(q['queue'] for q in rc.queue_status().values() if isinstance(q, dict)))"
-    until(lambda: _succeeds(healthy, busy), 20)
+    until(lambda: healthy.succeeds(busy), 20)
     systemd.stop(healthy.engines, ENGINES)
     client.join(30)
     assert results == [[42, 42]]
     assert {look.state for look in systemd.state(healthy.engines, ENGINES).values()} == {ServiceState.DISABLED}
     assert healthy.known() == set()
-
-
-def _succeeds(services: Services, program: str) -> bool:
-    words = ("sudo", "-u", "ipyparallel", "env", "IPYTHONDIR=/var/lib/ipyparallel/.ipython", PYTHON, "-")
-    return services.controller.run(*words, check=False, stdin=(CLIENT + program).encode()).exit_code == 0
 
 
 def test_a_clean_stop_does_not_wait_for_the_nanny(healthy: Services) -> None:
