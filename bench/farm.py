@@ -50,12 +50,13 @@ class Farm:
         """What a user of these hosts would have as ~/.ssh/config."""
         return self.folder / "ssh_config"
 
-    def ssh(self, machine: Machine, *words: str, stdin: bytes = b"") -> str:
+    def ssh(self, machine: Machine, *words: str, stdin: bytes = b"", errors: int | None = None) -> str:
         """What a command prints on a machine; raises CalledProcessError when it fails."""
         done = subprocess.run(
             ("ssh", "-F", self.ssh_config, machine.name, *words),
             input=stdin,
             stdout=subprocess.PIPE,
+            stderr=errors,
             timeout=COMMAND_TIME,
             check=True,
         )
@@ -185,7 +186,8 @@ def _ready(farm: Farm, machine: Machine, peers: Path | None) -> None:
     deadline = time.monotonic() + BOOT_TIME
     while True:
         try:
-            farm.ssh(machine, "sudo", "systemctl", "is-system-running", "--wait", ">/dev/null", "||", "true")
+            booted = "sudo systemctl is-system-running --wait >/dev/null || true"
+            farm.ssh(machine, booted, errors=subprocess.DEVNULL)
             break
         except subprocess.SubprocessError:
             if time.monotonic() > deadline:

@@ -145,8 +145,8 @@ def deploy_controller(
     else:
         manager.start(host, CONTROLLER)
     begun()
-    _hand_to_login_user(host, connection)
     wait_for_svc(manager, host, CONTROLLER, timeout=settings.start_timeout, delay=0.25)
+    _hand_to_login_user(host, connection)
     host.place((_mark(CONTROLLER, digest),))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ... import host_keys, named_hosts, ssh
+from ... import host_keys, named_hosts
 from ...boot import script
 from ...errors import ClusterError, HostKeyError, ProviderRefused
 from ...host_facts import HostFacts, ask
@@ -17,7 +17,6 @@ from ...machines import Machine, MachineState, Role
 from ...remote import Credentials, Endpoint, Host, each
 from ...settings import Settings
 from ...state import Store, home
-from ...strict_connection import UnknownHostKey
 from .owner import Owner, owner_json, parse_owner, whose
 
 
@@ -125,8 +124,12 @@ class Places:
             known_hosts = _known_hosts()
             known_hosts.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             credentials = Credentials(known_hosts.with_name("no-key"), known_hosts)
+            named = named_hosts.resolve(place, config=self._config)
+            from ... import ssh  # fabric takes 0.2 s to import: meanwhile OpenSSH is asked for the other hosts
+            from ...strict_connection import UnknownHostKey
+
             try:
-                endpoint = named_hosts.admit(named_hosts.resolve(place, config=self._config), credentials)
+                endpoint = named_hosts.admit(named, credentials)
             except UnknownHostKey as error:
                 hint = f"log in once with `ssh {place}` and compare the fingerprint with the host's own"
                 raise HostKeyError(error.message, hint=hint) from error
