@@ -10,7 +10,7 @@ stage=$(mktemp -d "${TMPDIR:-/var/tmp}/ipyfleet.XXXXXX")
 trap 'rm -rf "$stage"' EXIT
 trap 'exit 143' HUP INT TERM
 cd "$stage"
-tar -xpf -
+tar -xmpf - # -m: systemd knows a changed unit by its time, which must be this host's own
 
 # Whether two files are alike in mode, owner and group; SELinux and ACLs add a mark to the mode that does not count.
 alike() {

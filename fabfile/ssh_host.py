@@ -224,7 +224,7 @@ def _archive(files: Sequence[File]) -> Iterator[bytes]:
     members += [(str(n), file.data, file.mode) for n, file in enumerate(files)]
     for name, data, mode in members:
         member = tarfile.TarInfo(name)
-        member.size, member.mode, member.mtime = len(data), mode, time.time()
+        member.size, member.mode = len(data), mode
         yield member.tobuf(tarfile.USTAR_FORMAT)
         yield from _pieces(data)
         yield bytes(-len(data) % tarfile.BLOCKSIZE)
