@@ -149,7 +149,7 @@ def told(error: BaseException) -> str:
         return "nothing listens there (connection refused)"
     if isinstance(error, TimeoutError):
         return "no answer"
-    if str(error) == "No existing session":  # paramiko's words for a handshake that was not over in time
+    if str(error) in ("No existing session", "Error reading SSH protocol banner"):  # of paramiko, when time is over
         return "something listens there, but does not answer as an SSH server"
     if isinstance(error, paramiko.AuthenticationException):
         return f"the login was refused ({error})"

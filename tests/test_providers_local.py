@@ -113,7 +113,7 @@ def test_creating_sends_tags_image_and_keys_in_one_call(root: Root) -> None:
     assert request["tags"] == {"id": "c1", "owner": "me@here", "created": 1.0}
     assert request["image"] == {"distribution": "debian", "suite": "bookworm", "software": ""}
     assert request["machines"] == [{"role": "controller", "index": 0, "authorized_keys": ["ssh-ed25519 AAAA me"]}]
-    assert [event.what for event in heard] == ["1 machines launched"]
+    assert [event.what for event in heard] == ["1 machine launched"]
 
 
 def test_nothing_to_do_asks_for_nothing(root: Root) -> None:

@@ -219,7 +219,8 @@ class TestBrokenConnections:
             assert caught.value.machine == "engine-0"
             assert host.run("echo", "again").stdout == "again\n"
             server.stop()
-            with pytest.raises(RemoteError, match=r"no SSH connection to .* refused"):
+            # On a slow computer the end of the old connection may be noticed only while the command is under way.
+            with pytest.raises(RemoteError, match=r"no SSH connection to .* refused|broke during"):
                 host.run("true")
             host.close()
 
