@@ -57,6 +57,16 @@ def seconds(value: object) -> float:
     return given
 
 
+def yes_or_no(value: object) -> bool:
+    """True or False, as YAML and people write it."""
+    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    if isinstance(value, bool):
+        return value
+    if str(value).strip().lower() not in words:
+        raise ValueError("must be true or false")
+    return words[str(value).strip().lower()]
+
+
 def choice(*names: str) -> Callable[[object], str]:
     """One of these words."""
 

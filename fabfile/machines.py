@@ -34,6 +34,8 @@ class Machine:
 
     ``host_keys`` are public host keys, ``type base64`` each; ``private_address`` is the address the other machines
     of the cluster reach it by; ``created`` and ``deadline`` are seconds since the epoch, deadline None without a lease.
+    ``throwaway_key`` is the one of its host keys, if any, that is good until the first verified login only; ``kind`` is
+    the provider's name for its size; ``interruptible`` says that the provider may take it away at any time.
     """
 
     name: str
@@ -47,6 +49,9 @@ class Machine:
     deadline: float | None = None
     created: float = 0.0
     detail: str = ""
+    throwaway_key: str = ""
+    kind: str = ""
+    interruptible: bool = False
 
 
 @dataclass(frozen=True)
@@ -201,3 +206,49 @@ class Connecting(Protocol):
 
     def connected(self, machine: Machine) -> Host | None:
         """Its open, verified connection to the machine, which it keeps; None when it has none."""
+
+
+@runtime_checkable
+class KeyPublishing(Protocol):
+    """A provider whose machines come with a throw-away host key, and that keeps what replaces it for all to see."""
+
+    def publish_host_keys(self, machine: Machine, keys: Sequence[str], throwaway: str) -> Machine:
+        """Note which public keys the machine may show, ``throwaway`` ("" for none) being one; the machine as it is now.
+
+        ``find`` says the same from then on, also on another computer.
+        """
+
+
+@runtime_checkable
+class Booting(Protocol):
+    """A provider whose machines run boot scripts of ours that end some time after SSH answers."""
+
+    def wait_until_booted(self, machine: Machine, host: Host, timeout: float) -> None:
+        """Wait for the end of the machine's first boot; raises ClusterError with the last lines that it wrote."""
+
+
+@runtime_checkable
+class Leasing(Protocol):
+    """A provider that shows when a machine's lease ends: a copy of what the machine's own timer says."""
+
+    def note_deadline(self, machines: Sequence[Machine], deadline: float | None) -> None:
+        """Note the end of the lease (seconds since the epoch; None: no lease) with these machines."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What machines cost: US dollars an hour for all of them together, and what that leaves out, in words."""
+
+    hourly: float
+    without: str = ""
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """A provider whose machines cost money."""
+
+    def rate(self, machines: Sequence[Machine]) -> Rate | None:
+        """What machines like these cost while they run; None when the provider does not say."""
+
+    def estimate(self, specs: Sequence[MachineSpec]) -> Rate | None:
+        """What machines that are not there yet will cost."""
