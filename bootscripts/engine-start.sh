@@ -35,5 +35,6 @@ ident="$machine-$number-$(od -An -N6 -tx1 /dev/urandom | tr -d ' \n')"
 echo "$ident" >"/run/ipyfleet/ipengine@$number.ident"
 
 # It waits for file and hub inside one process rather than by being restarted.
-exec ipengine --file=/etc/ipyfleet/engine.json --ident="$ident" --timeout=300 --IPEngine.wait_for_url_file=300 \
-    --IPEngine.max_heartbeat_misses="$misses" "$@"
+program=/opt/ipyfleet/libexec/engine-program.py
+exec python "$program" --file=/etc/ipyfleet/engine.json --ident="$ident" --timeout=300 \
+    --IPEngine.wait_for_url_file=300 --IPEngine.max_heartbeat_misses="$misses" "$@"

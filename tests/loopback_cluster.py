@@ -25,6 +25,7 @@ from fabfile.settings import Settings
 
 ENGINES_ADDRESS = "127.0.0.2"
 BIN = Path(sys.executable).parent
+ENGINE_PROGRAM = Path(__file__).resolve().parent.parent / "bootscripts" / "engine-program.py"
 
 
 def free_block(size: int = 18) -> int:
@@ -112,7 +113,8 @@ class LoopbackCluster:
         misses = patience(self.settings).engine_misses
         engine = self._spawn(
             f"{ident}.log",
-            "ipengine",
+            "python",
+            str(ENGINE_PROGRAM),
             f"--file={self.folder}/engine.json",
             f"--ident={ident}",
             "--timeout=60",

@@ -1,0 +1,98 @@
+"""The engine whose nanny is forked: it does all that ipyparallel's own does, for less."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import ipyparallel
+import psutil
+import pytest
+
+from tests.loopback_cluster import ENGINE_PROGRAM, LoopbackCluster, loopback_cluster, running, wait_until
+
+
+@pytest.fixture(scope="module", params=["curve", "hmac"])
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackCluster]:
+    with loopback_cluster(tmp_path_factory.mktemp("cluster"), encryption=request.param) as cluster:
+        cluster.start(1)
+        yield cluster
+
+
+@pytest.fixture
+def engine(cluster: LoopbackCluster) -> Iterator[SimpleNamespace]:
+    """A fresh engine: the client, its id, its process and its nanny's."""
+    ident = f"engine-9-1-{os.urandom(4).hex()}"
+    process = cluster.start_engine(ident)
+    known = cluster.wait(2)
+    number = next(number for number, name in known.items() if name == ident)
+    client = ipyparallel.Client(cluster.info)
+    main = psutil.Process(process.pid)
+    (nanny,) = main.children(recursive=True)
+    yield SimpleNamespace(client=client, id=number, view=client[number], process=process, main=main, nanny=nanny)
+    client.close(linger=0)
+    process.kill()
+    process.wait()
+    wait_until(lambda: not running(nanny))
+    wait_until(lambda: len(cluster.wait(1)) == 1)
+
+
+def test_the_nanny_is_a_copy_of_the_engine_and_no_second_python(engine: SimpleNamespace) -> None:
+    assert engine.nanny.cmdline() == engine.main.cmdline()
+    assert engine.view.apply_sync(os.getpid) == engine.main.pid
+
+
+def test_a_signal_reaches_the_engine_through_its_nanny(engine: SimpleNamespace) -> None:
+    asked = engine.view.apply_async(signal.pause)
+    wait_until(lambda: engine.client.queue_status(engine.id)["queue"] == 1)
+    engine.client.send_signal(signal.SIGINT, targets=engine.id, block=True)
+    with pytest.raises(ipyparallel.RemoteError, match="KeyboardInterrupt"):
+        asked.get(timeout=10)
+    assert engine.view.apply_sync(os.getpid) == engine.main.pid
+
+
+def test_the_hub_hears_of_the_engines_end_at_once_and_the_nanny_ends_too(engine: SimpleNamespace) -> None:
+    engine.process.kill()
+    engine.process.wait()
+    # Heartbeats would take the whole patience of 20 s to tell.
+    wait_until(lambda: engine.id not in engine.client.ids, timeout=5.0)
+    wait_until(lambda: not running(engine.nanny), timeout=5.0)
+
+
+def test_a_signal_to_the_engines_group_is_not_for_the_nanny(engine: SimpleNamespace) -> None:
+    assert os.getsid(engine.nanny.pid) == engine.nanny.pid != os.getsid(engine.main.pid)
+
+
+def test_user_code_finds_nothing_of_the_program(engine: SimpleNamespace) -> None:
+    engine.view.execute("import sys; names, path, argv = sorted(globals()), sys.path, sys.argv[0]", block=True)
+    names, path, argv = (engine.view.pull(name, block=True) for name in ("names", "path", "argv"))
+    assert not {"fork_nanny", "be_nanny", "starter", "Start"} & {*names}
+    assert str(ENGINE_PROGRAM.parent) not in path
+    assert argv == "ipengine"
+
+
+def test_the_nanny_of_an_engine_that_never_came_up_ends_with_it() -> None:
+    process = subprocess.Popen(
+        (sys.executable, ENGINE_PROGRAM, "--file=/nowhere/engine.json", "--IPEngine.wait_for_url_file=0.1"),
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(lambda: psutil.Process(process.pid).children())
+    (nanny,) = psutil.Process(process.pid).children()
+    assert process.wait(30) == 1
+    wait_until(lambda: not running(nanny), timeout=5.0)
+
+
+def test_without_the_seam_upstreams_own_nanny_is_left_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = f"""
+import runpy
+from ipyparallel.engine import app
+program = runpy.run_path({str(ENGINE_PROGRAM)!r})
+app.start_nanny = print
+print(program["fork_nanny"]())
+"""
+    done = subprocess.run((sys.executable, "-c", code), capture_output=True, text=True, check=True)
+    assert done.stdout == "None\n"
