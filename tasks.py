@@ -57,7 +57,7 @@ def provision(
         with session.showing(run), removal.rolling_back(run, observed, todo, wanted=rollback):
             found = chain.create(run, observed, todo)
             connection, secret = chain.connect(run, found, todo)
-            todo = chain.deploy(run, found, todo, connection, secret)
+            todo = chain.deploy(run, observed, found, todo, connection, secret)
             chain.arm(run, found, todo)
             answering = chain.count(run, observed, found, todo, connection)
             removal.retire(run, observed, todo)

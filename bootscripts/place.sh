@@ -1,6 +1,12 @@
 #!/bin/sh
-# Puts files in place as root. Standard input is a tar archive: `list` has one line a file, `number owner path` (the path
-# last, spaces and all); each file's content and mode are those of the member named by its number, owned by root.
+# Puts files in place as root, and may have something done with them in the same round trip.
+#
+#   place.sh [ARGUMENT...] < ARCHIVE
+#
+# The tar archive on standard input has: `list`, one line a file, `number owner path` (the path last, spaces and all; the
+# files of one folder stand together); each file as `number/name`, with its mode, owned by root. If there is a script
+# `then`, it is run afterwards with the arguments, and CHANGED=yes in its environment when any file changed; what it
+# prints goes to standard error. When it ends well, the files of `last` are put in place in the same way.
 # A file is complete, with its mode and owner, before anybody can see it, and replaces the old one by a rename; it stays
 # untouched when content, mode and owner are right already. Prints the paths that changed. Few processes, since many
 # hosts may share a computer; only tools that POSIX has, and mktemp: this runs on illumos and busybox, too.
@@ -43,36 +49,70 @@ at_home() {
     }
 }
 
-folder=
-while IFS= read -r line; do
-    number=${line%% *} line=${line#* }
-    owner=${line%% *} path=${line#* }
-    new=$stage/$number name=./${path##*/}
-    [ "$owner" = root:root ] || chown "$owner" "$new"
-    if [ "$folder" != "${path%/*}/" ]; then
-        folder=${path%/*}/
-        [ -d "$folder" ] || (umask 022 && mkdir -p "$folder")
-        cd -P "$folder" # and nobody can put another folder there from now on
-        if near .; then hop=; else hop=yes; fi
-    fi
-    # Who may change his own folders could have made one of them a link to where only root may write.
-    if [ "$owner" != root:root ] && [ "$PWD/" != "$folder" ] && ! at_home "$new"; then
-        echo "$folder leads to $PWD, where $owner is not at home" >&2
-        exit 1
-    fi
-    if [ -d "$name" ]; then
-        echo "$path is a directory, a file was to go there" >&2
-        exit 1
-    fi
-    if [ -f "$name" ] && [ ! -h "$name" ] && cmp -s "$new" "$name" && alike "$new" "$name"; then
-        continue
-    fi
+# Into a folder, which is made if need be; nobody can put another one in its place from now on.
+enter() {
+    folder=$1
+    [ -d "$folder" ] || (umask 022 && mkdir -p "$folder")
+    cd -P "$folder"
+    if near .; then hop=; else hop=yes; fi
+}
+
+# Have these files, all for the folder that we are in, replace the old ones: one process for all of them.
+settle() {
+    [ $# -gt 0 ] || return 0
     if [ "$hop" ]; then
-        beside=$PWD/.ipyfleet-new-$$-$number
+        beside=$PWD/.ipyfleet-new-$$
         trap 'rm -rf "$stage" "$beside"' EXIT
-        mv -f "$new" "$beside"
-        new=$beside
+        mkdir "$beside"
+        mv -f "$@" "$beside"
+        for new in "$beside"/* "$beside"/.[!.]*; do
+            [ ! -f "$new" ] || mv -f "$new" .
+        done
+        rmdir "$beside"
+    else
+        mv -f "$@" .
     fi
-    mv -f "$new" "$name"
-    printf '%s\n' "$path"
-done <"$stage/list"
+    printf '%s' "$told"
+    told=
+}
+
+# put LIST: its files in place.
+put() {
+    list=$1
+    set --
+    folder='' told=''
+    while IFS= read -r line; do
+        number=${line%% *} line=${line#* }
+        owner=${line%% *} path=${line#* }
+        new=$stage/$number/${path##*/} name=./${path##*/}
+        [ "$owner" = root:root ] || chown "$owner" "$new"
+        if [ "$folder" != "${path%/*}/" ]; then
+            settle "$@"
+            set --
+            enter "${path%/*}/"
+        fi
+        # Who may change his own folders could have made one of them a link to where only root may write.
+        if [ "$owner" != root:root ] && [ "$PWD/" != "$folder" ] && ! at_home "$new"; then
+            echo "$folder leads to $PWD, where $owner is not at home" >&2
+            exit 1
+        fi
+        if [ -d "$name" ]; then
+            echo "$path is a directory, a file was to go there" >&2
+            exit 1
+        fi
+        if [ -f "$name" ] && [ ! -h "$name" ] && cmp -s "$new" "$name" && alike "$new" "$name"; then
+            continue
+        fi
+        set -- "$@" "$new"
+        changed=yes told="$told$path
+"
+    done <"$stage/$list"
+    settle "$@"
+}
+
+changed=
+put list
+if [ -f "$stage/then" ]; then
+    CHANGED=$changed sh "$stage/then" "$@" </dev/null >&2
+    put last
+fi

@@ -19,6 +19,7 @@ from dataclasses import replace
 from functools import partial
 
 from . import connection_files, engines, hub, service_managers
+from .arrivals import Arrivals
 from .client_file import install_client_file, refuse_foreign
 from .connection import Connection, at_address, follows, make
 from .errors import ClusterError, HubSilent, ProviderRefused, at_machine, raise_together
@@ -34,6 +35,7 @@ from .services import Service, engine_service
 from .status import Observed, slot_of
 
 HEAD_START = 3.0  # seconds that engines wait at most until the controller was told to start
+PROOF = 5.0  # seconds after which engines that the hub does not know yet are looked at on their machine
 
 
 def wanted(run: Run) -> Wanted:
@@ -155,7 +157,7 @@ def compare_connection(run: Run, found: Found) -> None:
         )
 
 
-def deploy(run: Run, found: Found, todo: Plan, connection: Connection, secret: str | None) -> Plan:
+def deploy(run: Run, observed: Observed, found: Found, todo: Plan, connection: Connection, secret: str | None) -> Plan:
     """Software, files and services on every machine of the plan, each going on as soon as it is ready itself.
 
     But the controller has a short head start: on machines that share a computer, engines would take the processors
@@ -174,25 +176,36 @@ def deploy(run: Run, found: Found, todo: Plan, connection: Connection, secret: s
         run.tell("controller starts anew: engines register again, open clients must be made again")
         _halt(run, found)
     begun = threading.Event()
+    arrivals = Arrivals(_stale(observed, todo))
+    under_way = len(todo.deploy)
+    counting = threading.Lock()
 
     def work(one: Deployment | None) -> None:
+        nonlocal under_way
         if one is None:
             begun.wait(run.settings.boot_timeout)
             with suppress(ClusterError):  # count opens it again and says what is wrong
-                run.tunnel_to(_controller(found), connection)
-            hub.warm_up()  # takes as long as an engine to start
+                info = run.tunnel_to(_controller(found), connection)
+                hub.warm_up()  # takes as long as an engine to start
+                arrivals.follow(info)
             return
         try:
             with run.open(machines[one.name]) as host:
                 run.tell("ssh answers", one.name)
-                _deploy_one(run, host, one, todo, connection, secret, begun)
+                _deploy_one(run, host, one, todo, connection, secret, begun, arrivals)
             run.tell("online", one.name)
         finally:
             if one.role == "controller":
                 begun.set()
+            with counting:
+                under_way -= 1
+            if not under_way:
+                arrivals.close()
 
     if not any(one.role == "controller" for one in todo.deploy):
         begun.set()
+    if not todo.deploy:
+        arrivals.close()
     failed = {one.item: one.error for one in each([*todo.deploy, None], work) if one.item and one.error}
     left = replace(todo, deploy=tuple(one for one in todo.deploy if one not in failed))
     _tolerate(run, [at_machine(error, one.name) for one, error in failed.items()], len(left.engines))
@@ -217,6 +230,7 @@ def _deploy_one(
     connection: Connection,
     secret: str | None,
     begun: threading.Event,
+    arrivals: Arrivals,
 ) -> None:
     seen = engines.survey(host)
     if seen.software != run.software.id:
@@ -230,8 +244,9 @@ def _deploy_one(
     else:
         digest = engines.engine_digest(run.settings, connection, run.software)
         drop = [slot.number for slot in todo.drop if slot.index == one.index]
-        ready = partial(begun.wait, HEAD_START)
-        engines.deploy_engines(host, seen, one, connection, run.settings, digest, drop, ready=ready)
+        slots = [Slot(one.index, number) for number in one.numbers]
+        ready, proved = partial(begun.wait, HEAD_START), partial(arrivals.wait_for, slots, PROOF)
+        engines.deploy_engines(host, seen, one, connection, run.settings, digest, drop, ready=ready, proved=proved)
     run.deployed(one.name, digest, frozenset(todo.drop))
 
 
@@ -279,7 +294,7 @@ def count(run: Run, observed: Observed, found: Found, todo: Plan, connection: Co
     if not todo.deploy:
         return len(aimed)
     info = run.tunnel_to(_controller(found), connection)
-    stale = {ident for ident in observed.idents if slot_of(ident) in todo.renewed}
+    stale = _stale(observed, todo)
 
     def registered(idents: Iterable[str]) -> frozenset[Slot]:
         return aimed & {slot for ident in idents if ident not in stale and (slot := slot_of(ident))}
@@ -305,6 +320,11 @@ def count(run: Run, observed: Observed, found: Found, todo: Plan, connection: Co
         _tolerate(run, [failure], len(there))
     run.tell(f"all {len(there)} answer" if not missing else f"{len(there)} answer")
     return len(there)
+
+
+def _stale(observed: Observed, todo: Plan) -> frozenset[str]:
+    """The idents that the hub knew of engines that start anew: no proof that these have come up."""
+    return frozenset(ident for ident in observed.idents if slot_of(ident) in todo.renewed)
 
 
 def _last_words(run: Run, found: Found, slot: Slot) -> str:

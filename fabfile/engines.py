@@ -140,10 +140,8 @@ def deploy_controller(
     manager, (marked, _) = seen.manager, seen.marks[CONTROLLER.name]
     host.run(*security_folders(SERVICE_USER, SERVICE_HOME), sudo=True)
     files = controller_files(connection, secret, settings)
-    if manager.install(host, CONTROLLER, controller_values(settings), files) or marked != digest:
-        manager.restart(host, CONTROLLER)
-    else:
-        manager.start(host, CONTROLLER)
+    anew = () if marked == digest else CONTROLLER.instances
+    manager.bring_up(host, CONTROLLER, controller_values(settings), files, anew=anew)
     begun()
     wait_for_svc(manager, host, CONTROLLER, timeout=settings.start_timeout, delay=0.25)
     _hand_to_login_user(host, connection)
@@ -175,29 +173,25 @@ def deploy_engines(
     drop: Sequence[int] = (),
     name: str = "",
     ready: Callable[[], object] = lambda: None,
+    proved: Callable[[], bool] = lambda: False,
 ) -> None:
     """Files, services, start of the machine's engines, the mark last.
 
     They start anew unless the host's mark says that they run just this already; then only those of ``one.restart`` do.
     Those of ``drop`` are stopped first, letting a task end. ``name`` is what their idents begin with, when it is not
-    the machine's. They are told to start when ``ready`` returns.
+    the machine's. All begins when ``ready`` returns; ``proved`` may wait a while for a better proof that they run than
+    the service manager's word, which is asked for when it returns False.
     """
     manager, (marked, _) = seen.manager, seen.marks["ipengine"]
     if drop:
         manager.stop(host, engine_service(drop))
-    values = engine_values(settings, name or one.name)
-    changed = manager.install(host, engine_service(one.numbers), values, engine_files(connection))
+    service = engine_service(one.numbers)
+    anew = engine_service(one.restart if marked == digest else one.numbers)
+    values, files = engine_values(settings, name or one.name), engine_files(connection)
     ready()
-    again = one.numbers if changed or marked != digest else one.restart
-    fresh = [number for number in one.numbers if number not in again]
-    if again:
-        manager.restart(host, engine_service(again))
-    if fresh:
-        manager.start(host, engine_service(fresh))
-    wait_for_svc(
-        manager, host, engine_service(one.numbers), timeout=settings.start_timeout, settle=0.5, delay=FIRST_LOOK
-    )
-    host.place((_mark(engine_service(one.numbers), digest),))
+    manager.bring_up(host, service, values, files, anew=anew.instances, mark=_mark(service, digest))
+    if not proved():
+        wait_for_svc(manager, host, service, timeout=settings.start_timeout, settle=0.5, delay=FIRST_LOOK)
 
 
 def wait_until_known(host: Host, count: int, settings: Settings) -> tuple[str, ...]:

@@ -57,6 +57,19 @@ class File:
 
 
 @dataclass(frozen=True)
+class Then:
+    """What is done on a host once files are in place there: a script of this project with its arguments.
+
+    It finds CHANGED=yes in its environment when any of the files changed, and nothing otherwise. The files of ``last``
+    are put in place when it ended well.
+    """
+
+    script: Path
+    arguments: tuple[str, ...] = ()
+    last: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True)
 class Result:
     """What a command on a host answered."""
 
@@ -94,10 +107,11 @@ class Host(Protocol):
     ) -> Result:
         """Run a POSIX shell script of this project (a local file) on the host with these arguments."""
 
-    def place(self, files: Sequence[File]) -> frozenset[str]:
+    def place(self, files: Sequence[File], then: Then | None = None) -> frozenset[str]:
         """Make these files be there as root, each replaced atomically, in one round trip; the paths that changed.
 
-        Mode and owner hold before the first byte is in place; missing directories are made (0755, root).
+        Mode and owner hold before the first byte is in place; missing directories are made (0755, root). What is to be
+        done ``then`` is part of the same round trip. Raises RemoteError.
         """
 
     def read(self, path: str) -> bytes | None:

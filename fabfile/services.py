@@ -77,6 +77,21 @@ class ServiceManager(Protocol):
     def configure(self, host: Host, service: Service, values: Mapping[str, Sequence[str]]) -> bool:
         """Hand the service its values (no secrets: they travel as files); True when anything changed."""
 
+    def bring_up(
+        self,
+        host: Host,
+        service: Service,
+        values: Mapping[str, Sequence[str]],
+        files: Sequence[File] = (),
+        *,
+        anew: Sequence[str] = (),
+        mark: File | None = None,
+    ) -> None:
+        """Install, then restart if anything changed, else restart the instances ``anew`` and start the others.
+
+        All in one round trip, not waiting until they run; ``mark`` is put in place when they were told to.
+        """
+
     def start(self, host: Host, service: Service) -> None:
         """Enable and start, not waiting until it runs; running instances stay as they are."""
 

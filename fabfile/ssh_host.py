@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import RemoteError
-from .remote import Endpoint, File, Result, quoted
+from .remote import Endpoint, File, Result, Then, quoted
 
 if TYPE_CHECKING:
     import paramiko
@@ -58,14 +58,16 @@ class SshHost:
         texts = out.decode(errors="replace"), err.decode(errors="replace")
         return self._checked(Result((path.name, *args), code, *texts), check)
 
-    def place(self, files: Sequence[File]) -> frozenset[str]:
-        """Make these files be there, in one round trip; the paths that changed."""
-        for file in files:
+    def place(self, files: Sequence[File], then: Then | None = None) -> frozenset[str]:
+        """Make these files be there, then do what is said, in one round trip; the paths that changed."""
+        everything = (*files, *(then.last if then else ()))
+        for file in everything:
             if not file.path.startswith("/") or file.path.endswith("/") or "\n" in file.path or "\0" in file.path:
                 raise ValueError(f"not an absolute path of a file: {file.path!r}")
-        timeout = 60.0 + sum(len(file.data) for file in files) / 500_000  # no line slower than 4 Mbit/s is expected
-        code, out, err = self._script(SCRIPTS / "place.sh", (), True, timeout, _archive(files))
-        self._checked(Result(("place.sh",), code, "", err.decode(errors="replace")))
+        timeout = 60.0 + sum(len(file.data) for file in everything) / 500_000  # no line is slower than 4 Mbit/s
+        arguments = then.arguments if then else ()
+        code, out, err = self._script(SCRIPTS / "place.sh", arguments, True, timeout, _archive(files, then))
+        self._checked(Result(("place.sh", *arguments), code, "", err.decode(errors="replace")))
         return frozenset(out.decode(errors="surrogateescape").split("\n")[:-1])
 
     def read(self, path: str) -> bytes | None:
@@ -217,15 +219,24 @@ def _pieces(data: bytes) -> tuple[bytes, ...]:
     return tuple(data[start : start + PIECE] for start in range(0, len(data), PIECE))
 
 
-def _archive(files: Sequence[File]) -> Iterator[bytes]:
+def _archive(files: Sequence[File], then: Then | None = None) -> Iterator[bytes]:
     """The tar stream that bootscripts/place.sh reads."""
-    listing = "".join(f"{n} {file.owner} {file.path}\n" for n, file in enumerate(files))
-    members = [("list", listing.encode(errors="surrogateescape"), 0o600)]
-    members += [(str(n), file.data, file.mode) for n, file in enumerate(files)]
-    for name, data, mode in members:
+    members: list[tuple[str, bytes, int]] = []
+
+    def listing(some: Iterable[File]) -> bytes:
+        lines = []
+        for file in sorted(some, key=lambda file: file.path.rpartition("/")[0]):
+            lines.append(f"{len(members)} {file.owner} {file.path}\n")
+            members.append((f"{len(members)}/{file.path.rpartition('/')[2]}", file.data, file.mode))
+        return "".join(lines).encode(errors="surrogateescape")
+
+    lists = [("list", listing(files), 0o600)]
+    if then:
+        lists += [("last", listing(then.last), 0o600), ("then", then.script.read_bytes(), 0o700)]
+    for name, data, mode in (*lists, *members):
         member = tarfile.TarInfo(name)
         member.size, member.mode = len(data), mode
-        yield member.tobuf(tarfile.USTAR_FORMAT)
+        yield member.tobuf(tarfile.PAX_FORMAT)
         yield from _pieces(data)
         yield bytes(-len(data) % tarfile.BLOCKSIZE)
     yield bytes(2 * tarfile.BLOCKSIZE)

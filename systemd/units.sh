@@ -3,6 +3,7 @@
 #
 #   units.sh start ALSO UNIT...                 enable and start, not waiting; running units stay as they are
 #   units.sh restart ALSO UNIT...               enable, stop and start, not waiting
+#   CHANGED=yes units.sh up "ANEW..." ALSO UNIT...     restart, or without CHANGED restart those of ANEW, start the others
 #   units.sh stop "UNIT..." GLOB...             disable the units, stop all that the globs match
 #   units.sh remove "UNIT..." "GLOB..." PATH... the same, then remove the files
 #
@@ -35,12 +36,23 @@ take_out() {
 
 verb=$1
 shift
+anew=
+case $verb in
+up)
+    anew=$1
+    shift
+    verb=start
+    [ -z "${CHANGED-}" ] || verb=restart
+    ;;
+esac
 case $verb in
 start)
     also=$1
     shift
     reload_if_needed "$@"
     systemctl enable --quiet --no-reload --now --no-block "$@"
+    # shellcheck disable=SC2086 # a list of units
+    [ -z "$anew" ] || systemctl restart --no-block $anew
     ;;
 restart)
     also=$1

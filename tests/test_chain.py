@@ -114,7 +114,7 @@ def test_new_options_for_the_controller_stop_the_engines_first(fleet, tmp_path):
         observed = observation.observe(run)
         todo = chain.plan(run, observed)
         assert todo.restart_controller
-        chain.deploy(run, observed.found, todo, chain.connection_of(run), None)
+        chain.deploy(run, observed, observed.found, todo, chain.connection_of(run), None)
     order = [event for event in fleet.events if event.startswith(("stop", "start ", "run forget"))]
     assert order[:4] == [
         "stop ipengine 1 on engine-0",
@@ -228,12 +228,12 @@ def test_with_min_engines_the_rest_is_counted_without_waiting_for_what_failed(fl
         todo = chain.plan(run, observed)
         found = chain.create(run, observed, todo)
         connection, secret = chain.connect(run, found, todo)
-        left = chain.deploy(run, found, todo, connection, secret)
+        left = chain.deploy(run, observed, found, todo, connection, secret)
         assert [str(slot) for slot in left.engines] == ["engine-0 engine 1", "engine-2 engine 1"]
         assert chain.count(run, observed, found, left, connection) == 2
         run.settings = replace(run.settings, min_engines=3)
         with pytest.raises(ServiceFailed, match="no"):
-            chain.deploy(run, found, todo, connection, secret)
+            chain.deploy(run, observed, found, todo, connection, secret)
     assert observation.look(run).problems == (
         "engine-1 engine 1 is not in the hub (service: offline): `invoke provision` puts it right",
     )
@@ -248,7 +248,7 @@ def test_a_lease_is_armed_on_all_machines_shown_and_taken_away(fleet, tmp_path):
             todo = chain.plan(run, observed)
             found = chain.create(run, observed, todo)
             connection, secret = chain.connect(run, found, todo)
-            chain.deploy(run, found, todo, connection, secret)
+            chain.deploy(run, observed, found, todo, connection, secret)
             chain.arm(run, found, todo)
             return observation.look(run).lease_left
 

@@ -89,16 +89,26 @@ def test_the_digest_is_another_for_other_software_values_and_keys(connection):
     assert engines.engine_digest(Settings(), None, SOFTWARE) == ""
 
 
-def test_engines_are_told_to_start_when_everything_is_in_place_and_they_may(fleet, machine, connection):
+def test_engines_wait_until_they_may_start(fleet, machine, connection):
     host, settings = FakeHost(fleet, machine), Settings()
-    placed_by_then = []
 
     def ready() -> None:
         assert not fleet.on(machine).running
-        placed_by_then.extend(fleet.on(machine).files)
+        asked.append("ready")
 
+    asked: list[str] = []
     digest = engines.engine_digest(settings, connection, SOFTWARE)
     one = Deployment("engine", 0, (1,))
     engines.deploy_engines(host, engines.survey(host), one, connection, settings, digest, ready=ready)
-    assert {"/unit/ipengine", "/values/ipengine"} <= set(placed_by_then)
+    assert asked == ["ready"]
     assert set(fleet.on(machine).running) == {("ipengine", "1")}
+
+
+@pytest.mark.parametrize("proved", [True, False])
+def test_the_service_manager_is_asked_only_without_a_better_proof(fleet, machine, connection, proved, monkeypatch):
+    looks = []
+    monkeypatch.setattr(engines, "wait_for_svc", lambda manager, host, service, **options: looks.append(service.name))
+    host, settings = FakeHost(fleet, machine), Settings()
+    one = Deployment("engine", 0, (1,))
+    engines.deploy_engines(host, engines.survey(host), one, connection, settings, "d", proved=lambda: proved)
+    assert looks == ([] if proved else ["ipengine"])

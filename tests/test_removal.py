@@ -128,6 +128,6 @@ def test_hosts_that_stay_lose_their_services_when_a_new_cluster_is_rolled_back(f
         with suppress(ZeroDivisionError), removal.rolling_back(run, observed, todo, wanted=True):
             found = chain.create(run, observed, todo)
             connection, secret = chain.connect(run, found, todo)
-            chain.deploy(run, found, todo, connection, secret)
+            chain.deploy(run, observed, found, todo, connection, secret)
             raise ZeroDivisionError
     assert [state.running for state in fleet.hosts.values()] == [{}, {}]

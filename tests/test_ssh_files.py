@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from fabfile.errors import RemoteError
-from fabfile.remote import File
+from fabfile.remote import File, Then
 from fabfile.ssh_host import SCRIPTS, SshHost, _archive
 from tests.sshd import host as host
 from tests.sshd import over_ssh
@@ -142,7 +142,11 @@ class TestPlace:
         tools.mkdir()
         # What is moved, the device that it is on, and that of the folder that it goes to.
         move = f"""#!/bin/sh
-            echo "$(stat -c '%a %U:%G %d' "$2") $(stat -c %d "${{3%/*}}")" >>{log}
+            for folder; do :; done
+            for file; do
+                [ -f "$file" ] || continue
+                echo "$(stat -c '%a %U:%G %d' "$file") $(stat -c %d "$folder")" >>{log}
+            done
             exec {shutil.which("mv")} "$@"
         """
         (tools / "mv").write_text(move)
@@ -154,10 +158,33 @@ class TestPlace:
         moves = [line.split() for line in log.read_text().splitlines()]
         seen = [f"{mode} {owner}" for mode, owner, _, _ in moves]
         steps = 2 if stage else 1
-        assert seen == ["600 nobody:nogroup"] * steps + ["640 root:root"] * steps
+        assert seen == ["600 nobody:nogroup", "640 root:root"] * steps
         renames = [device == target for _, _, device, target in moves]
-        assert renames == ([False, True] * 2 if stage else [True] * 2)
+        assert renames == ([False, False, True, True] if stage else [True, True])
         assert not list(tmp_path.glob("ipyfleet.*"))
+
+    def test_what_is_to_be_done_then_knows_whether_anything_changed_and_comes_before_the_last_files(
+        self, host: SshHost, tmp_path: Path
+    ) -> None:
+        script, log = tmp_path / "then.sh", tmp_path / "log"
+        script.write_text('[ -f "$2/first" ] && [ ! -e "$2/last" ] && echo "$1 ${CHANGED:-no}" | tee -a "$2/log"')
+        file, last = File(f"{tmp_path}/first", b"1"), File(f"{tmp_path}/last", b"2")
+        then = Then(script, ("a b", str(tmp_path)), (last,))
+        assert host.place([file], then) == {file.path, last.path}
+        assert log.read_text() == "a b yes\n"
+        (tmp_path / "last").unlink()
+        assert host.place([file], then) == {last.path}
+        assert log.read_text() == "a b yes\na b no\n"
+
+    def test_the_last_files_are_not_placed_when_what_comes_before_them_fails(
+        self, host: SshHost, tmp_path: Path
+    ) -> None:
+        script = tmp_path / "then.sh"
+        script.write_text("echo too bad >&2; exit 3")
+        with pytest.raises(RemoteError, match="exited with 3") as error:
+            host.place([File(f"{tmp_path}/first", b"1")], Then(script, (), (File(f"{tmp_path}/last", b"2"),)))
+        assert "too bad" in error.value.seen
+        assert sorted(os.listdir(tmp_path)) == ["first", "then.sh"]
 
     def test_when_the_archive_breaks_off_nothing_is_placed_and_nothing_left(self, tmp_path: Path) -> None:
         broken = b"".join(_archive([File(f"{tmp_path}/file", bytes(100_000))]))[:50_000]

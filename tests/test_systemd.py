@@ -110,6 +110,7 @@ def test_install_places_units_and_scripts_and_tells_whether_anything_changed() -
     }
     assert {path: oct(file.mode) for path, file in host.files.items() if "libexec" in path} == {
         "/opt/ipyfleet/libexec/engine-start": "0o755",
+        "/opt/ipyfleet/libexec/engine-program.py": "0o755",
         "/opt/ipyfleet/libexec/engine-stopped": "0o755",
         "/opt/ipyfleet/libexec/engine-repair": "0o755",
         "/opt/ipyfleet/libexec/unknown-engines.py": "0o755",

@@ -38,7 +38,7 @@ def start(c: Context, machine: str = "", cluster: str = "", template: str = "", 
         with session.showing(run):
             found = chain.create(run, observed, todo)
             connection, secret = chain.connect(run, found, todo)
-            chain.deploy(run, found, todo, connection, secret)
+            chain.deploy(run, observed, found, todo, connection, secret)
             answering = chain.count(run, observed, found, todo, connection)
             chain.hand_over(run, found, connection)
         report.say(report.done(answering, len(todo.target), run.timings, run.elapsed, changed=not todo.empty))

@@ -65,7 +65,7 @@ def deploy(c: Context, engines: str = "", cluster: str = "", template: str = "")
     with planned(c, "step.deploy", engines, cluster, template) as (run, observed, todo):
         found = chain.create(run, observed, todo)
         connection, secret = chain.connect(run, found, todo)
-        chain.deploy(run, found, todo, connection, secret)
+        chain.deploy(run, observed, found, todo, connection, secret)
 
 
 @task(help=OPTIONS)

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
-from ..remote import File, Host
+from ..remote import File, Host, Then
 from ..services import LEASE, Look, Service, ServiceState
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,7 +66,7 @@ KINDS = {
     "ipengine": Kind(
         "ipengine@{}.service",
         ("ipengine@.service", *REPAIR_FILES),
-        ("engine-start.sh", "engine-stopped.sh", *REPAIR_SCRIPTS),
+        ("engine-start.sh", "engine-program.py", "engine-stopped.sh", *REPAIR_SCRIPTS),
         ("machine", "heartbeat_misses", "options", "environment"),
         ("stop_timeout", "ipengine@.service", "[Service]\nTimeoutStopSec={}\n"),
         ("/run/ipyfleet",),
@@ -98,11 +98,23 @@ class Systemd:
         files: Sequence[File] = (),
     ) -> bool:
         """Put units and scripts on the host, values and further files with them; True when anything changed."""
+        return bool(host.place(_files(service, values, files)))
+
+    def bring_up(
+        self,
+        host: Host,
+        service: Service,
+        values: Mapping[str, Sequence[str]],
+        files: Sequence[File] = (),
+        *,
+        anew: Sequence[str] = (),
+        mark: File | None = None,
+    ) -> None:
+        """Install, then restart if anything changed, else restart the instances ``anew`` and start the others."""
         kind = KINDS[service.name]
-        units = [File(f"{UNIT_FOLDER}/{name}", (ROOT / "systemd" / name).read_bytes()) for name in kind.files]
-        scripts = [File(_script_path(n), (ROOT / "bootscripts" / n).read_bytes(), 0o755) for n in kind.scripts]
-        given = value_files(service, values) if values is not None else ()
-        return bool(host.place([*files, *units, *scripts, *given]))
+        again = " ".join(units(Service(service.name, tuple(anew)))) if anew else ""
+        words = ("up", again, " ".join(kind.files[1:]), *units(service))
+        host.place(_files(service, values, files), Then(UNITS_SH, words, (mark,) if mark else ()))
 
     def configure(self, host: Host, service: Service, values: Mapping[str, Sequence[str]]) -> bool:
         """Hand the service its values; True when anything changed. Raises UsageError for what no line can hold."""
@@ -175,6 +187,14 @@ class Systemd:
 def units(service: Service) -> tuple[str, ...]:
     """The names of a service's units, one an instance, in their order; without instances the pattern of them all."""
     return tuple(KINDS[service.name].unit.format(instance) for instance in service.instances or ("*",))
+
+
+def _files(service: Service, values: Mapping[str, Sequence[str]] | None, files: Sequence[File]) -> list[File]:
+    """Everything that is put on a host for a service: what is given, its units, their scripts, its values."""
+    kind = KINDS[service.name]
+    units = [File(f"{UNIT_FOLDER}/{name}", (ROOT / "systemd" / name).read_bytes()) for name in kind.files]
+    scripts = [File(_script_path(n), (ROOT / "bootscripts" / n).read_bytes(), 0o755) for n in kind.scripts]
+    return [*files, *units, *scripts, *(value_files(service, values) if values is not None else ())]
 
 
 def value_files(service: Service, values: Mapping[str, Sequence[str]]) -> tuple[File, ...]:

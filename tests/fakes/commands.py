@@ -27,7 +27,7 @@ def provision(
         session.agree(todo.disturbs, yes=yes)
         found = chain.create(run, observed, todo)
         connection, secret = chain.connect(run, found, todo)
-        chain.deploy(run, found, todo, connection, secret)
+        chain.deploy(run, observed, found, todo, connection, secret)
         chain.arm(run, found, todo)
         answering = chain.count(run, observed, found, todo, connection)
         assert answering == engines
@@ -75,6 +75,6 @@ def switch_on(fleet: FakeFleet, folder: Path, name: str) -> tuple[Plan, Run]:
         todo = chain.plan(run, observed)
         found = chain.create(run, observed, todo)
         connection, secret = chain.connect(run, found, todo)
-        chain.deploy(run, found, todo, connection, secret)
+        chain.deploy(run, observed, found, todo, connection, secret)
         assert chain.count(run, observed, found, todo, connection) == len(todo.engines)
     return todo, run
