@@ -62,6 +62,7 @@ def provision(
             answering = chain.count(run, observed, found, todo, connection)
             removal.retire(run, observed, todo)
             chain.hand_over(run, found, connection)
+            chain.announce(run, found, todo)
         report.say(report.done(answering, len(todo.target), run.timings, run.elapsed, changed=not todo.empty))
         report.say(report.snippet(run.settings.cluster))
 

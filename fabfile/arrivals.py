@@ -17,32 +17,33 @@ POLL = 0.1  # seconds between two questions
 
 
 class Arrivals:
-    """The engines that the hub knows, but for those it knew before: ``stale`` are idents of engines that start anew."""
+    """The engines that the hub knows, but for those it knew before: ``stale`` are idents of engines that start anew.
 
-    def __init__(self, stale: Collection[str]) -> None:
+    ``interested`` is how many there are who may wait for some; each of them has to ``leave``.
+    """
+
+    def __init__(self, stale: Collection[str], interested: int) -> None:
         self._stale = frozenset(stale)
         self._known: frozenset[Slot] = frozenset()
         self._changed = threading.Condition()
-        self._over = False
+        self._interested = interested
 
     def follow(self, info: hub.Info) -> None:
-        """Ask the hub again and again, until ``close`` is called."""
+        """Ask the hub again and again, until nobody is interested any more."""
         with hub.Questions(info) as questions:
-            while not self._over:
+            while self._interested > 0:
                 self._note((questions.registered(timeout=1.0) or {}).values())
                 time.sleep(POLL)
 
     def wait_for(self, slots: Collection[Slot], timeout: float) -> bool:
-        """Whether all these engines are known within ``timeout`` seconds; False at once when nobody follows any more."""
+        """Whether all these engines are known within ``timeout`` seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: self._over or self._known.issuperset(slots), timeout)
-            return self._known.issuperset(slots)
+            return self._changed.wait_for(lambda: self._known.issuperset(slots), timeout)
 
-    def close(self) -> None:
-        """End ``follow`` and every wait."""
+    def leave(self) -> None:
+        """Be interested no more."""
         with self._changed:
-            self._over = True
-            self._changed.notify_all()
+            self._interested -= 1
 
     def _note(self, idents: Collection[str]) -> None:
         with self._changed:

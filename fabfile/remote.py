@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from .errors import ClusterError, raise_together
 
@@ -116,6 +116,9 @@ class Host(Protocol):
 
     def read(self, path: str) -> bytes | None:
         """A file's bytes, read as root; None when there is no such file."""
+
+    def fabric(self) -> Any:
+        """The same connection as a ``fabric.Connection`` for the user's own tasks, with a configuration of its own."""
 
     def close(self) -> None:
         """Close the connection; twice is fine."""

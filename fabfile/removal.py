@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 
-from . import engines, service_managers, tunnel
+from . import engines, hooks, service_managers, tunnel
 from .client_file import remove_client_file
 from .errors import ClusterError, HubSilent, ProviderRefused, Several, UsageError
 from .machines import Found, Machine, MachineState
@@ -51,6 +51,7 @@ def remove(run: Run, machines: Sequence[Machine], others: Sequence[Machine]) -> 
 
     ``others`` are the machines that the cluster keeps.
     """
+    _say_goodbye(run, machines)
     for machine in machines:
         run.tell("removing", machine.name)
     _sign_off(run, machines)
@@ -77,6 +78,17 @@ def undeploy(run: Run, machines: Sequence[Machine], others: Sequence[Machine] = 
         run.on_each([one for one in machines if one.state is not MachineState.STOPPED], work, LOOK)
 
 
+def _say_goodbye(run: Run, machines: Sequence[Machine]) -> None:
+    """Call what the user has for machines that are about to go, on those that something was deployed on.
+
+    Raises what fails there, before anything is removed: it may be what saves the results.
+    """
+    if "machine_down" not in dict(run.settings.hooks):
+        return
+    used = [one for one in machines if one.name in run.record.digests and one.state is MachineState.RUNNING]
+    run.on_each(used, lambda host, machine: hooks.call(run.settings, "machine_down", host, machine, run), LOOK)
+
+
 def _sign_off(run: Run, machines: Sequence[Machine]) -> None:
     """End the engines of machines that are about to go, so that the hub knows it at once and not after its patience."""
 
@@ -101,10 +113,12 @@ def cut_off(run: Run, found: Found) -> None:
 def take_down(run: Run, *, forget: bool = False) -> None:
     """Remove everything of the cluster, here and there, and make sure that it is gone.
 
-    ``forget`` does not insist on taking our services off machines that stay.
+    ``forget`` insists neither on the user's hooks nor on taking our services off machines that stay.
     """
     name = run.settings.cluster
     found = run.provider.find(name)
+    with suppress(ClusterError) if forget else nullcontext():
+        _say_goodbye(run, found.machines)
     cut_off(run, found)
     for machine in found.machines:
         run.tell("removing", machine.name)

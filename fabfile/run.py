@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import host_keys, record, tunnel
+from . import host_key_rotation, host_keys, record, tunnel
 from .connection import Connection
 from .errors import Locked, ProviderRefused, at_machine, raise_together
 from .machines import Connecting, Event, Machine, OnEvent, Provider, machine_name, silent, wait_for_ssh
@@ -117,9 +117,11 @@ class Run:
     def pin(self, machines: Iterable[Machine]) -> None:
         """Write the host keys that the provider vouches for into the cluster's own file."""
         for machine in machines:
-            pinned = machine.endpoint and host_keys.pinned(self.credentials.known_hosts, machine.endpoint)
-            if machine.endpoint and machine.host_keys and pinned != machine.host_keys:
-                host_keys.pin(self.credentials.known_hosts, machine.endpoint, machine.host_keys)
+            if machine.endpoint and machine.host_keys:
+                pinned = host_keys.pinned(self.credentials.known_hosts, machine.endpoint)
+                keys = host_key_rotation.to_pin(machine, pinned)
+                if keys != pinned:
+                    host_keys.pin(self.credentials.known_hosts, machine.endpoint, keys)
 
     def tunnel_to(self, controller: Machine, connection: Connection) -> dict[str, Any]:
         """The client document through the one tunnel, opened or reopened on the same local ports if need be."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from invoke.exceptions import Exit
 
-from . import providers, record, report
+from . import hooks, providers, record, report
 from .errors import NoSuchCluster, ProviderRefused, UsageError
 from .machines import Finding
 from .observation import foreign
@@ -80,7 +80,8 @@ def showing(run: Run) -> Iterator[None]:
 
 def check(run: Run, todo: Plan) -> None:
     """The provider's preflight for the plan: warnings are shown, all errors together refused."""
-    findings = run.provider.check(len(todo.create)) if todo.create else []
+    findings = [Finding("error", text) for text in hooks.complaints(run.settings)]
+    findings += run.provider.check(len(todo.create)) if todo.create else []
     report.findings(findings)
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:

@@ -105,7 +105,7 @@ def _open(endpoint: Endpoint, name: str, credentials: Credentials, dial: float, 
         return cast(paramiko.Transport, connection.transport)
 
     connection.open()
-    return SshHost(name, endpoint, transport, connection.close)
+    return SshHost(name, endpoint, transport, connection.close, lambda: connection)
 
 
 def _connection(endpoint: Endpoint, credentials: Credentials, dial: float, handshake: float) -> StrictConnection:
@@ -145,7 +145,8 @@ def _gateway(endpoint: Endpoint, credentials: Credentials) -> StrictConnection:
 @functools.cache
 def _hermetic() -> fabric.Config:
     """A configuration made of Fabric's defaults alone: no file of the user or the system, no ssh_config."""
-    return fabric.Config(lazy=True, overrides={"load_ssh_configs": False})
+    quiet = {"hide": True, "in_stream": False}
+    return fabric.Config(lazy=True, overrides={"load_ssh_configs": False, "run": quiet, "sudo": quiet})
 
 
 def _failed(endpoint: Endpoint, name: str, credentials: Credentials, error: BaseException, waited: str) -> RemoteError:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import RemoteError
 from .remote import Endpoint, File, Result, Then, quoted
@@ -29,16 +29,25 @@ AGAIN = "mend the cause on the machine, then run the same command again: it goes
 
 
 class SshHost:
-    """A Host; ``transport`` gives the open connection (opening it anew when it broke), ``close`` ends it."""
+    """A Host; ``transport`` gives the open connection (opening it anew when it broke), ``close`` ends it.
+
+    ``fabric`` gives the ``fabric.Connection`` that it belongs to.
+    """
 
     def __init__(
-        self, name: str, endpoint: Endpoint, transport: Callable[[], paramiko.Transport], close: Callable[[], None]
+        self,
+        name: str,
+        endpoint: Endpoint,
+        transport: Callable[[], paramiko.Transport],
+        close: Callable[[], None],
+        fabric: Callable[[], Any] = lambda: None,
     ) -> None:
         self.name = name
         self.address = str(endpoint)
         self._root = endpoint.user == "root"
         self._transport = transport
         self._close = close
+        self._fabric = fabric
         self._closed = False
         self._channels = threading.BoundedSemaphore(CHANNELS)
 
@@ -79,6 +88,13 @@ class SshHost:
             return None
         self._checked(Result(("cat", "--", path), code, "", err.decode(errors="replace")))
         return out
+
+    def fabric(self) -> Any:
+        """The connection as Fabric's, with a configuration of its own."""
+        self._transport()  # opened anew when it broke
+        connection = self._fabric()
+        connection.config = connection.config.clone()
+        return connection
 
     def close(self) -> None:
         """Close the connection; twice is fine."""

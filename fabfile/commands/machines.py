@@ -41,4 +41,5 @@ def start(c: Context, machine: str = "", cluster: str = "", template: str = "", 
             chain.deploy(run, observed, found, todo, connection, secret)
             answering = chain.count(run, observed, found, todo, connection)
             chain.hand_over(run, found, connection)
+            chain.announce(run, found, todo)
         report.say(report.done(answering, len(todo.target), run.timings, run.elapsed, changed=not todo.empty))

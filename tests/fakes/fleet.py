@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from fabfile import chain, client_file, hub, observation, remote, removal, run, service_managers, tunnel
+from fabfile import deployment as deployment_link
 from fabfile import engines as deployment
 from fabfile.connection import FORWARDED
 from fabfile.connection_files import CURVE, ENGINE, SERVICE_SECURITY
@@ -332,14 +333,14 @@ def installed(fleet: FakeFleet, monkeypatch: pytest.MonkeyPatch, folder: Path) -
 
     monkeypatch.setattr("os.fsync", lambda handle: None)  # hundreds of provisions, and no power cut is tested here
     monkeypatch.setenv("IPYTHONDIR", str(folder / "ipython"))
-    for module in (remote, chain, run, observation):
+    for module in (remote, deployment_link, run, observation):
         monkeypatch.setattr(module, "each", serial)
     monkeypatch.setattr(run, "wait_for_ssh", lambda machine, *args: FakeHost(fleet, machine))
     monkeypatch.setattr(run, "software", lambda settings: SOFTWARE)
     at_once = partial(deployment.wait_for_svc, pause=lambda seconds: None)
     monkeypatch.setattr(deployment, "wait_for_svc", at_once)
     monkeypatch.setattr(deployment, "SHIPPED", ())
-    monkeypatch.setattr(chain, "PROOF", 0.0)  # nobody follows the hub while machines are dealt with one by one
+    monkeypatch.setattr(deployment_link, "PROOF", 0.0)  # nobody follows the hub while machines are dealt with one by one
     monkeypatch.setattr(service_managers, "detect", lambda host: FakeManager(fleet))
     monkeypatch.setattr(service_managers, "chosen", lambda seen, host: FakeManager(fleet))
     monkeypatch.setattr(hub, "Questions", lambda info: FakeQuestions(fleet))
