@@ -88,7 +88,7 @@ def status(
     if timings:
         report.say("\n".join(report.waterfall(run.record)))
         return
-    session.leave_with(session.watching(lambda: observation.look(run), json=json, watch=watch))
+    session.leave_with(session.watching(lambda: observation.look(run), json=json, watch=watch, cluster=cluster))
 
 
 @task(

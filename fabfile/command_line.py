@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +16,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit, Failure
 from invoke.tasks import task as invoke_task
 
-from .errors import ClusterError
+from .errors import ClusterError, addressed
 
 Body = Callable[..., Any]
 CLOSED_PIPE = 128 + 13  # what a shell reports of a program that a closed pipe ended
@@ -27,7 +26,6 @@ CORE_FLAGS = {
     *("search_root", "version", "warn_only", "write_pyc", "connect_timeout", "identity", "ssh_config"),
 }
 INTERRUPTED = "interrupted; `invoke status` shows what exists, and the same command goes on from there"
-ADVISED = r"`invoke (provision|status|teardown|stop|start)\b(?! --cluster)"
 REPORT = "This is a mistake in ipyfleet. Please report it, with the command and all of the above."
 
 
@@ -47,9 +45,9 @@ def task(**options: Any) -> Callable[[Body], Any]:
             try:
                 return body(c, *args, **kwargs)
             except ClusterError as error:
-                raise Exit(_addressed(str(error), kwargs.get("cluster")), code=error.exit_code) from error
+                raise Exit(addressed(str(error), kwargs.get("cluster")), code=error.exit_code) from error
             except KeyboardInterrupt as error:
-                raise Exit(_addressed(INTERRUPTED, kwargs.get("cluster")), code=130) from error
+                raise Exit(addressed(INTERRUPTED, kwargs.get("cluster")), code=130) from error
             except BrokenPipeError as error:  # `| head` has read enough; Python would complain again at its end
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise Exit(code=CLOSED_PIPE) from error
@@ -67,11 +65,6 @@ def task(**options: Any) -> Callable[[Body], Any]:
 def trailing_words() -> tuple[str, ...]:
     """The words after ``--`` on the command line, which Invoke passes over: ``ls``, ``-l`` of `run -- ls -l`."""
     return tuple(sys.argv[sys.argv.index("--") + 1 :]) if "--" in sys.argv else ()
-
-
-def _addressed(text: str, cluster: str | None) -> str:
-    """The text with every command that it advises meant for the cluster that this one was given."""
-    return re.sub(ADVISED, rf"\g<0> --cluster {cluster}", text) if cluster else text
 
 
 def _check(body: Body, iterable: Any) -> None:

@@ -6,6 +6,10 @@ its class decides the exit code. Knows nothing of the rest of the project.
 
 from __future__ import annotations
 
+import re
+
+ADVISED = r"`invoke (provision|status|teardown|stop|start|restart|renew|connect|shell|console)\b(?! --cluster)"
+
 
 class ClusterError(Exception):
     """Something failed in a way that the user can act upon; exit code 1.
@@ -100,3 +104,8 @@ def raise_together(failures: list[ClusterError]) -> None:
         raise failures[0]
     if failures:
         raise Several(failures)
+
+
+def addressed(text: str, cluster: str | None) -> str:
+    """The text with every command that it advises meant for the cluster that this one was given by name."""
+    return re.sub(ADVISED, rf"\g<0> --cluster {cluster}", text) if cluster else text

@@ -8,12 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from invoke.exceptions import Exit
 
 from . import hooks, providers, record, report
-from .errors import NoSuchCluster, ProviderRefused, UsageError
+from .errors import NoSuchCluster, ProviderRefused, UsageError, addressed
 from .machines import Finding
 from .observation import foreign
 from .plan import Plan, Slot
@@ -140,14 +141,22 @@ def known(run: Run, observed: Observed) -> Observed:
     return observed
 
 
-def watching(look: Callable[[], Status], *, json: bool, watch: bool) -> Status:
-    """Show the status; with ``watch`` again every two seconds until Ctrl-C. The last one."""
-    seen = look()
+def watching(look: Callable[[], Status], *, json: bool, watch: bool, cluster: str = "") -> Status:
+    """Show the status; with ``watch`` again every two seconds until Ctrl-C. The last one.
+
+    ``cluster`` is the name that the command was given, so that what is advised is meant for that cluster.
+    """
+
+    def meant() -> Status:
+        seen = look()
+        return replace(seen, problems=tuple(addressed(problem, cluster) for problem in seen.problems))
+
+    seen = meant()
     with suppress(KeyboardInterrupt):
         while watch:
             report.redraw([report.status_json(seen)] if json else report.status_lines(seen))
             time.sleep(2)
-            seen = look()
+            seen = meant()
     if not watch:
         report.say(report.status_json(seen) if json else "\n".join(report.status_lines(seen)))
     return seen

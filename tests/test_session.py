@@ -13,6 +13,7 @@ from fabfile.machines import Cluster
 from fabfile.plan import Slot
 from fabfile.record import Record
 from fabfile.state import Store
+from fabfile.status import Status
 
 
 @pytest.fixture
@@ -41,3 +42,11 @@ def test_a_cluster_keeps_its_size_unless_the_command_or_a_variable_says_another(
     assert session.open_run(context, cluster="other").settings.engines == 4
     monkeypatch.setenv("IPYFLEET_ENGINES", "6")
     assert session.open_run(context, cluster="lab").settings.engines == 6
+
+
+@pytest.mark.parametrize(("given", "advice"), [("", "`invoke start`"), ("lab", "`invoke start --cluster lab`")])
+def test_what_status_advises_is_meant_for_the_cluster_that_was_named(capsys, given, advice):
+    seen = Status("lab", "local", "degraded", problems=("engine-1 is stopped: `invoke start` starts it",))
+    shown = session.watching(lambda: seen, json=False, watch=False, cluster=given)
+    assert advice in shown.problems[0]
+    assert advice in capsys.readouterr().out
