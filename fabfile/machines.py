@@ -250,5 +250,8 @@ class Priced(Protocol):
     def rate(self, machines: Sequence[Machine]) -> Rate | None:
         """What machines like these cost while they run; None when the provider does not say."""
 
+    def spent(self, machines: Sequence[Machine], now: float) -> float | None:
+        """What these machines have cost by ``now`` (epoch seconds) since they were launched, in US dollars."""
+
     def estimate(self, specs: Sequence[MachineSpec]) -> Rate | None:
         """What machines that are not there yet will cost."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from . import connection_files, engines, hub, record, service_managers
 from .connection import Connection, parse
 from .errors import ClusterError, Locked, UsageError
-from .machines import Authorizing, Cluster, Found, Machine, MachineState
+from .machines import Authorizing, Cluster, Found, Machine, MachineState, Priced
 from .plan import Seen, Slot
 from .remote import each
 from .run import Run
@@ -124,7 +125,14 @@ def look(run: Run) -> Status:
     """The status of the cluster, from the provider's and the hub's own word, and the record as it is by now."""
     run.record = record.load(run.store)
     observed = observe(run, services=True)
-    return summarise(run.settings.cluster, run.provider.name, observed, time.time())
+    seen = summarise(run.settings.cluster, run.provider.name, observed, time.time())
+    if not isinstance(run.provider, Priced) or not observed.found.machines:
+        return seen
+    rate, cost = None, None
+    with suppress(ClusterError):  # what it costs is good to know, but no reason to say nothing
+        rate = run.provider.rate(observed.found.machines)
+        cost = run.provider.spent(observed.found.machines, time.time())
+    return replace(seen, cost=cost, hourly=rate.hourly if rate else None)
 
 
 def foreign(cluster: Cluster) -> UsageError:

@@ -219,8 +219,10 @@ def status_lines(status: Status) -> list[str]:
     if status.age is not None:
         head.append(f"up {duration(status.age)}")
     head.append("no lease" if status.lease_left is None else f"lease ends in {duration(status.lease_left)}")
-    if status.cost is not None:
-        head.append(f"about {status.cost:.2f} USD so far")
+    prices = [f"{status.hourly:.2f} USD an hour"] if status.hourly is not None else []
+    prices += [f"{status.cost:.2f} so far"] if status.cost is not None else []
+    if prices:
+        head.append(f"about {', '.join(prices)}")
     rows = [("machine", "state", "service", "engines", "busy", "address")]
     for one in status.machines:
         engines = "" if one.role == "controller" else f"{one.engines}/{one.expected}"

@@ -15,7 +15,7 @@ from invoke.exceptions import Exit
 
 from . import hooks, providers, record, report
 from .errors import NoSuchCluster, ProviderRefused, UsageError, addressed
-from .machines import Finding
+from .machines import Finding, Machine
 from .observation import foreign
 from .plan import Plan, Slot
 from .run import Run
@@ -106,6 +106,20 @@ def agree(disturbed: Sequence[Slot], *, yes: bool) -> None:
             hint="wait until they are idle, or give --yes to do it all the same",
         )
     if not report.confirm(f"{named}: at work, and would be disturbed. Go on?"):
+        raise UsageError("nothing was changed")
+
+
+def agree_to_lose(machines: Sequence[Machine], *, yes: bool) -> None:
+    """Have the user agree that switching off ends those of the machines that their provider does not keep then."""
+    lost = ", ".join(machine.name for machine in machines if machine.interruptible)
+    if not lost:
+        return
+    what = f"{lost}: on spare capacity (spot), which is not kept: switching off ends them, disks included"
+    if yes:
+        report.warn(f"{what}; `invoke start` makes new ones")
+    elif not report.can_ask():
+        raise UsageError(what, hint="--yes does it all the same; `invoke start` makes new ones")
+    elif not report.confirm(f"{what}. Go on?"):
         raise UsageError("nothing was changed")
 
 

@@ -48,7 +48,10 @@ class MachineStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """A cluster as a person or program wants to know it; ``age`` and ``lease_left`` are seconds, ``cost`` is USD."""
+    """A cluster as a person or program wants to know it; ``age`` and ``lease_left`` are seconds.
+
+    ``cost`` is what it has cost so far and ``hourly`` what it costs an hour, in US dollars; None where nobody says.
+    """
 
     name: str
     provider: str
@@ -64,6 +67,7 @@ class Status:
     age: float | None = None
     lease_left: float | None = None
     cost: float | None = None
+    hourly: float | None = None
 
     @property
     def exit_code(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -88,6 +89,12 @@ def test_the_status_is_readable_and_as_json_one_object():
     assert "further engines in the hub: lab7-1-abc" in text
     shown = json.loads(report.status_json(status))
     assert (shown["state"], shown["engines"], shown["machines"][2]["busy"]) == ("healthy", 2, 1)
+
+
+def test_the_status_says_what_it_costs_as_far_as_that_is_known():
+    status = summarise("lab", "ec2", observed(), NOW)
+    assert "USD" not in report.status_lines(status)[0]
+    assert "about 0.31 USD an hour, 1.25 so far" in report.status_lines(replace(status, hourly=0.31, cost=1.25))[0]
 
 
 @pytest.mark.parametrize(

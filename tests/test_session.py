@@ -9,7 +9,7 @@ from invoke.context import Context
 
 from fabfile import session
 from fabfile.errors import UsageError
-from fabfile.machines import Cluster
+from fabfile.machines import Cluster, Machine, MachineState
 from fabfile.plan import Slot
 from fabfile.record import Record
 from fabfile.state import Store
@@ -50,3 +50,13 @@ def test_what_status_advises_is_meant_for_the_cluster_that_was_named(capsys, giv
     shown = session.watching(lambda: seen, json=False, watch=False, cluster=given)
     assert advice in shown.problems[0]
     assert advice in capsys.readouterr().out
+
+
+def test_machines_that_are_not_kept_when_they_are_off_are_asked_for(capsys):
+    kept = Machine("controller", "c", "controller", 0, MachineState.RUNNING)
+    spot = Machine("engine-0", "e", "engine", 0, MachineState.RUNNING, interruptible=True)
+    session.agree_to_lose([kept], yes=False)
+    with pytest.raises(UsageError, match="engine-0: on spare capacity"):
+        session.agree_to_lose([kept, spot], yes=False)
+    session.agree_to_lose([kept, spot], yes=True)
+    assert "`invoke start` makes new ones" in capsys.readouterr().err

@@ -18,6 +18,7 @@ def stop(c: Context, machine: str = "", cluster: str = "", template: str = "", y
         observed = session.known(run, observation.observe(run))
         machines = power.chosen(observed.found, machine)
         session.agree(power.at_work(observed, machines), yes=yes)
+        session.agree_to_lose(machines, yes=yes)
         with session.showing(run):
             power.stop(run, machines)
         report.say("`invoke start` starts them again")
