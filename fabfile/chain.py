@@ -164,9 +164,8 @@ def count(run: Run, observed: Observed, found: Found, todo: Plan, connection: Co
         beat=lambda left: run.tell(f"{len(aimed) - left} of {len(aimed)} engines registered"),
     )
     new = [number for number, ident in known.items() if ident not in stale and slot_of(ident) in fresh]
-    mute = {
-        known[number] for number, answer in hub.probe(info, new, run.settings.start_timeout).items() if answer is None
-    }
+    answering = hub.probe(info, new, run.settings.start_timeout)
+    mute = {known[number] for number in new if number not in answering}
     there = registered(ident for ident in known.values() if ident not in mute)
     missing = sorted(aimed - there)
     if missing:

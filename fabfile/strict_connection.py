@@ -76,6 +76,7 @@ class StrictConnection(fabric.Connection):  # type: ignore[misc]  # fabric has n
             endpoint = self.endpoint or Endpoint(self.host, self.user, self.port)
             pins = host_keys.pinned(self.known_hosts, endpoint) if self.known_hosts else ()
             self.client.set_missing_host_key_policy(Pinned(endpoint, pins, self.known_hosts))
+            self.connect_kwargs["transport_factory"] = _transport
             self.connect_kwargs["disabled_algorithms"] = {"keys": _types_not_among(pins)}
             if self.gateway:
                 _open_gateway(self.gateway)
@@ -182,6 +183,14 @@ def _dial(host: str, port: int, timeout: float) -> PromptSocket:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER)
     sock.settimeout(None)
     return sock
+
+
+def _transport(sock: Any, **options: Any) -> paramiko.Transport:
+    """A transport that prefers ciphers which bring their own authentication: paramiko's other one is made in Python."""
+    transport = paramiko.Transport(sock, **options)
+    offered = transport.get_security_options()
+    offered.ciphers = sorted(offered.ciphers, key=lambda cipher: "gcm" not in cipher)
+    return transport
 
 
 def _types_not_among(pins: tuple[str, ...]) -> list[str]:

@@ -5,6 +5,7 @@ Knows nothing of settings; what the keys mean is the caller's matter.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -35,9 +36,20 @@ def read(path: Path) -> Document:
 
     Raises UsageError when it is missing, unreadable, not YAML, not a mapping at the top, or names a key twice.
     """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"the settings file {path} cannot be read: {error.strerror}", hint="name a file that is there"
+        ) from error
+    return _parsed(path, data)
+
+
+@functools.lru_cache(maxsize=4)  # a command resolves its settings twice, and reading YAML takes 40 ms
+def _parsed(path: Path, data: bytes) -> Document:
     yaml: Any = import_module("invoke.vendor.yaml")  # without types, hence not by an import statement
     try:
-        loader = yaml.SafeLoader(path.read_bytes())
+        loader = yaml.SafeLoader(data)
         root = loader.get_single_node()
         lines: dict[KeyPath, int] = {}
         if root is not None:
@@ -46,10 +58,6 @@ def read(path: Path) -> Document:
                     raise _broken(path, f"line {line}: {key_path[-1]} is there twice, first in line {lines[key_path]}")
                 lines[key_path] = line
         values = loader.construct_document(root) if root is not None else {}
-    except OSError as error:
-        raise UsageError(
-            f"the settings file {path} cannot be read: {error.strerror}", hint="name a file that is there"
-        ) from error
     except UsageError:
         raise
     except Exception as error:  # the loader raises KeyError, AttributeError, RecursionError… for some broken values

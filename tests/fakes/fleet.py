@@ -345,9 +345,7 @@ def installed(fleet: FakeFleet, monkeypatch: pytest.MonkeyPatch, folder: Path) -
     monkeypatch.setattr(service_managers, "chosen", lambda seen, host: FakeManager(fleet))
     monkeypatch.setattr(hub, "Questions", lambda info: FakeQuestions(fleet))
     monkeypatch.setattr(hub, "wait_for_engines", wait_for_engines)
-    monkeypatch.setattr(
-        hub, "probe", lambda info, numbers, timeout: {number: hub.Answer("3.11", "9") for number in numbers}
-    )
+    monkeypatch.setattr(hub, "probe", lambda info, numbers, timeout: frozenset(numbers))
     monkeypatch.setattr(tunnel, "ensure_tunnel", ensure_tunnel)
     monkeypatch.setattr(tunnel, "close_tunnel", lambda old: fleet.tunnels.discard(old.pid))
     monkeypatch.setattr(run.host_keys, "pin", pin)
