@@ -24,7 +24,7 @@ def _like(pattern: str, wanted: str) -> Callable[[str], str]:
     return kind
 
 
-zone = _like(r"[a-z]{2}(-[a-z]+)+-[0-9]+[a-z]|[a-z]{2}(-[a-z0-9]+)+", "an availability zone like eu-central-1a")
+zone = _like(r"[a-z]{2}(-[a-z]+)+-[0-9]+([a-z]|(-[a-z0-9]+)+)", "an availability zone like eu-central-1a")
 machine_type = _like(r"[a-z][a-z0-9-]*(\.[a-z0-9-]+)?", "an instance type like m7i.large")
 subnet = _like(r"subnet-[0-9a-f]{8,17}", "the id of a subnet, like subnet-0123456789abcdef0")
 system_package = _like(r"[a-z0-9][a-z0-9+.-]*", "a Debian package like git")
