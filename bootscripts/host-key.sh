@@ -17,16 +17,6 @@ public() {
     ssh-keygen -y -f "$1" | cut -d ' ' -f 1,2
 }
 
-# While connections stay as they are.
-reload() {
-    for unit in ssh.service sshd.service; do
-        if systemctl --quiet is-active "$unit"; then
-            systemctl reload "$unit"
-            return
-        fi
-    done # none: a socket starts one sshd a connection, and each reads its key anew
-}
-
 case ${1-} in
 make)
     active=$(public "$key")
@@ -50,7 +40,9 @@ use)
     public "$key" >"$new.pub"
     chmod 0644 "$new.pub"
     mv "$new.pub" "$key.pub"
-    reload
+    # Connections stay. It may bear the other name, be one of many that a socket starts, or be restarted by cloud-init
+    # just now: whether it shows the key is for the caller to see.
+    systemctl reload ssh.service 2>/dev/null || systemctl reload sshd.service 2>/dev/null || :
     ;;
 *)
     echo "usage: host-key.sh make OLD | use" >&2

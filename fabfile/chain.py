@@ -31,6 +31,8 @@ from .run import Run
 from .services import Service
 from .status import Observed, slot_of
 
+MUTE = 2.0  # seconds that engines have at least to answer
+
 
 def wanted(run: Run) -> Wanted:
     """What the settings ask for, in terms of the plan."""
@@ -152,21 +154,30 @@ def count(run: Run, observed: Observed, found: Found, todo: Plan, connection: Co
     if not todo.deploy:
         return len(aimed)
     info = run.tunnel_to(controller_of(found), connection)
-    stale = stale_idents(observed, todo)
+    passed_over = set(stale_idents(observed, todo))
+    proved: set[str] = set()
+    deadline = time.monotonic() + run.settings.start_timeout
 
     def registered(idents: Iterable[str]) -> frozenset[Slot]:
-        return aimed & {slot for ident in idents if ident not in stale and (slot := slot_of(ident))}
+        return aimed & {slot for ident in idents if ident not in passed_over and (slot := slot_of(ident))}
 
-    known = hub.wait_for_engines(
-        info,
-        lambda idents: len(aimed) - len(registered(idents)),
-        timeout=run.settings.start_timeout,
-        beat=lambda left: run.tell(f"{len(aimed) - left} of {len(aimed)} engines registered"),
-    )
-    new = [number for number, ident in known.items() if ident not in stale and slot_of(ident) in fresh]
-    answering = hub.probe(info, new, run.settings.start_timeout)
-    mute = {known[number] for number in new if number not in answering}
-    there = registered(ident for ident in known.values() if ident not in mute)
+    while True:
+        known = hub.wait_for_engines(
+            info,
+            lambda idents: len(aimed) - len(registered(idents)),
+            timeout=max(0.0, deadline - time.monotonic()),
+            beat=lambda left: run.tell(f"{len(aimed) - left} of {len(aimed)} engines registered"),
+        )
+        new = {number: ident for number, ident in known.items() if ident not in passed_over | proved}
+        asked = [number for number, ident in new.items() if slot_of(ident) in fresh]
+        answering = hub.probe(info, asked, max(MUTE, deadline - time.monotonic()))
+        proved |= {new[number] for number in answering}
+        mute = {new[number] for number in asked if number not in answering}
+        passed_over |= mute
+        if not mute or time.monotonic() >= deadline:
+            break
+        # One that a machine's boot had started and that was started anew since: its successor has another ident.
+    there = registered(known.values())
     missing = sorted(aimed - there)
     if missing:
         failure = HubSilent(

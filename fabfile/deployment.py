@@ -83,7 +83,7 @@ class Rollout:
             engines.install_software(host, run.software)
             run.tell("software installed", one.name)
         if settings.lease or run.record.lease:
-            engines.set_lease(host, seen.manager, settings, _lease_action(run))
+            engines.set_lease(host, seen.manager, settings, lease_action(run))
         if one.name in self.new:
             hooks.call(settings, "machine_up", host, machine, run)
         if one.role == "controller":
@@ -146,7 +146,8 @@ def tolerate(run: Run, failures: list[ClusterError], engines_left: int) -> None:
     raise_together(failures)
 
 
-def _lease_action(run: Run) -> str:
+def lease_action(run: Run) -> str:
+    """What a machine does when its lease is over: off with it, unless it is somebody's own."""
     return "poweroff" if run.provider.owns_machines else "stop"
 
 
@@ -157,7 +158,7 @@ def arm(run: Run, found: Found, todo: Plan) -> None:
     kept = {one.name for one in todo.keep}
 
     def work(host: Host, machine: Machine) -> None:
-        engines.set_lease(host, service_managers.detect(host), run.settings, _lease_action(run))
+        engines.set_lease(host, service_managers.detect(host), run.settings, lease_action(run))
         run.tell("lease set" if run.settings.lease else "lease taken away", machine.name)
 
     run.on_each([one for one in found.machines if one.name in kept], work, run.settings.boot_timeout)

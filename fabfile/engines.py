@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import boot, service_managers
+from . import service_managers
 from .connection import Connection, client_file, engine_file
 from .connection_files import (
     ENGINE,
@@ -22,15 +22,15 @@ from .connection_files import (
     security_folders,
 )
 from .errors import ClusterError, ServiceFailed
+from .host_software import install_software as install_software
 from .patience import patience
 from .plan import Deployment
 from .remote import File, Host
 from .services import CONTROLLER, LEASE, Service, ServiceManager, engine_service, wait_for_svc
 from .settings import Settings
-from .software import Software, wheelhouse
+from .software import Software
 
 ROOT = Path(__file__).resolve().parent.parent
-TAR = "/opt/ipyfleet/wheelhouse.tar"
 SHIPPED = ("systemd/ip*", "bootscripts/controller-*", "bootscripts/engine-*", "bootscripts/lease-*", "bootscripts/*.py")
 SERVICE_USER, SERVICE_HOME = "ipyparallel", "/var/lib/ipyparallel"
 MARKS = "/etc/ipyfleet"
@@ -107,20 +107,6 @@ def survey(host: Host) -> Survey:
         digest, *numbers = facts[service].split() or [""]
         marks[service] = digest, tuple(int(number) for number in numbers)
     return Survey(service_managers.chosen(facts["manager"], host), facts["software"], marks)
-
-
-def install_software(host: Host, software: Software) -> None:
-    """Put the software on a host, sent from here; quick when it is there already.
-
-    Raises ClusterError with what the host wrote: another Python, no space, not root.
-    """
-    tar = wheelhouse(software)
-    host.script(boot.script("host.sh"), sudo=True)
-    host.place((File(TAR, tar.read_bytes(), mode=0o600),))
-    try:
-        host.script(boot.script("software.sh"), TAR, software.id, sudo=True, timeout=600)
-    finally:
-        host.run("rm", "-f", TAR, sudo=True, check=False)
 
 
 def deploy_controller(

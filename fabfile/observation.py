@@ -128,9 +128,10 @@ def look(run: Run) -> Status:
     seen = summarise(run.settings.cluster, run.provider.name, observed, time.time())
     if not isinstance(run.provider, Priced) or not observed.found.machines:
         return seen
+    running = [one for one in observed.found.machines if one.state is MachineState.RUNNING]
     rate, cost = None, None
     with suppress(ClusterError):  # what it costs is good to know, but no reason to say nothing
-        rate = run.provider.rate(observed.found.machines)
+        rate = run.provider.rate(running)
         cost = run.provider.spent(observed.found.machines, time.time())
     return replace(seen, cost=cost, hourly=rate.hourly if rate else None)
 

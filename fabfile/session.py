@@ -109,6 +109,16 @@ def agree(disturbed: Sequence[Slot], *, yes: bool) -> None:
         raise UsageError("nothing was changed")
 
 
+def agree_to(what: str, *, yes: bool) -> None:
+    """Have the user agree to do ``what``; without a terminal and without --yes that is refused."""
+    if yes:
+        return
+    if not report.can_ask():
+        raise UsageError(f"this would {what}", hint="without a terminal, --yes is needed")
+    if not report.confirm(f"{what[0].upper()}{what[1:]}?"):
+        raise UsageError("nothing was changed")
+
+
 def agree_to_lose(machines: Sequence[Machine], *, yes: bool) -> None:
     """Have the user agree that switching off ends those of the machines that their provider does not keep then."""
     lost = ", ".join(machine.name for machine in machines if machine.interruptible)

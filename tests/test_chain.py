@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from fabfile import chain, observation, tunnel
+from fabfile import chain, hub, observation, tunnel
 from fabfile.client_file import client_file_path
 from fabfile.connection_files import ENGINE
-from fabfile.errors import ServiceFailed, UsageError
+from fabfile.errors import HubSilent, ServiceFailed, UsageError
 from fabfile.machines import Found, MachineState
 from fabfile.settings import Settings
 from tests.fakes.commands import (
@@ -264,3 +264,25 @@ def test_a_lease_is_armed_on_all_machines_shown_and_taken_away(fleet, tmp_path):
     assert len(armed()) == 4
     assert with_lease(0.0, 3) is None
     assert armed() == []
+
+
+def test_an_engine_that_was_started_anew_after_it_had_registered_is_waited_for(fleet, tmp_path, monkeypatch):
+    """A machine's boot starts its engines; when they are configured anew then, the hub has known the first ones."""
+    asked: list[list[int]] = []
+
+    def probe(info, numbers, timeout):
+        asked.append(list(numbers))
+        if len(asked) > 1:
+            return frozenset(numbers)
+        fleet.on(fleet.machine("engine-1")).running["ipengine", "1"] = next(fleet.starts)  # another ident from now on
+        return frozenset(number for number in numbers if number != max(numbers))
+
+    monkeypatch.setattr(hub, "probe", probe)
+    provision(fleet, tmp_path, 2)
+    assert [len(numbers) for numbers in asked] == [2, 1]
+
+
+def test_an_engine_that_never_answers_is_missing_when_the_time_is_over(fleet, tmp_path, monkeypatch):
+    monkeypatch.setattr(hub, "probe", lambda info, numbers, timeout: frozenset(list(numbers)[:1]))
+    with pytest.raises(HubSilent, match="1 of 2 engines answer; missing: engine-1 engine 1"):
+        provision(fleet, tmp_path, 2, start_timeout=1.0)

@@ -340,7 +340,7 @@ def installed(fleet: FakeFleet, monkeypatch: pytest.MonkeyPatch, folder: Path) -
     at_once = partial(deployment.wait_for_svc, pause=lambda seconds: None)
     monkeypatch.setattr(deployment, "wait_for_svc", at_once)
     monkeypatch.setattr(deployment, "SHIPPED", ())
-    monkeypatch.setattr(deployment_link, "PROOF", 0.0)  # nobody follows the hub while machines are dealt with one by one
+    monkeypatch.setattr(deployment_link, "PROOF", 0.0)  # nobody follows the hub: machines are dealt with one by one
     monkeypatch.setattr(service_managers, "detect", lambda host: FakeManager(fleet))
     monkeypatch.setattr(service_managers, "chosen", lambda seen, host: FakeManager(fleet))
     monkeypatch.setattr(hub, "Questions", lambda info: FakeQuestions(fleet))

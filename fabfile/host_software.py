@@ -1,0 +1,32 @@
+"""The software on a host: which it has, and how it gets there from this computer.
+
+What must be in it is software.py's to say; services and engines are unknown here.
+"""
+
+from __future__ import annotations
+
+from . import boot
+from .remote import File, Host
+from .software import Software, wheelhouse
+
+TAR = "/opt/ipyfleet/wheelhouse.tar"
+ID = "/opt/ipyfleet/env/ipyfleet-software-id"
+
+
+def installed_software(host: Host) -> str:
+    """The id of the software that a host has, "" for none."""
+    return (host.read(ID) or b"").decode(errors="replace").strip()
+
+
+def install_software(host: Host, software: Software) -> None:
+    """Put the software on a host, sent from here; quick when it is there already.
+
+    Raises ClusterError with what the host wrote: another Python, no space, not root.
+    """
+    tar = wheelhouse(software)
+    host.script(boot.script("host.sh"), sudo=True)
+    host.place((File(TAR, tar.read_bytes(), mode=0o600),))
+    try:
+        host.script(boot.script("software.sh"), TAR, software.id, sudo=True, timeout=600)
+    finally:
+        host.run("rm", "-f", TAR, sudo=True, check=False)
