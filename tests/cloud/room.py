@@ -51,11 +51,15 @@ class Room:
         self._unplug()
         here = network.broadcast_address - 1
         _ip(f"link add {self._cable} type veth peer name cable netns {self._init}")
-        inside = ("nsenter", f"--target={self._init}", "--net")
-        _ip(f"link set lo up\nlink set cable up\nroute add local {network} dev lo\nroute add {here} dev cable", *inside)
-        _ip(
-            f"address add {here}/32 dev {self._cable}\nlink set {self._cable} up\nroute add {network} dev {self._cable}"
+        inside = (
+            "link set lo up",
+            "link set cable up",
+            f"route add local {network} dev lo",
+            f"route add {here} dev cable",
         )
+        _ip("\n".join(inside), "nsenter", f"--target={self._init}", "--net")
+        outside = (f"address add {here}/32 dev", "link set up dev", f"route add {network} dev")
+        _ip("\n".join(f"{line} {self._cable}" for line in outside))
 
     def _unplug(self) -> None:
         """Take the cable away, and wait until it is gone; it goes by itself with the room, but some time later."""
@@ -66,7 +70,7 @@ class Room:
 
     def start(self, words: tuple[str, ...], console: IO[bytes]) -> subprocess.Popen[bytes]:
         """Run a command in the room as the first process of a machine: with mounts, processes and a name of its own."""
-        inside = ("nsenter", f"--target={self._init}", "--mount", "--pid", "--")
+        inside = ("nsenter", f"--target={self._init}", "--mount", "--pid", "--net", "--")
         machine = ("unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--")
         return subprocess.Popen(
             (*inside, *machine, *words),
