@@ -15,7 +15,7 @@ from fabfile.providers.ec2.instances import described
 from fabfile.providers.ec2.launching import Place, launch, token
 from fabfile.settings import Settings
 from tests.fakes.ec2_account import Account, AccountApi, error
-from tests.test_ec2_launching import NOWHERE, indexes, places, run, wanted
+from tests.test_ec2_launching import BIG, NOWHERE, OLD, A, indexes, places, run, wanted
 from tests.test_ec2_launching import _no_account as _no_account
 from tests.test_ec2_launching import clock as clock
 

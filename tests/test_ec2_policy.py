@@ -1,4 +1,4 @@
-"""The least IAM policy: it allows every call that the sources make, and nothing else; as IAM would decide, on a cloud."""
+"""The least IAM policy: it allows every call that the sources make and tests record, and nothing else."""
 
 from __future__ import annotations
 

@@ -29,11 +29,10 @@ from fabfile.providers import ec2
 from fabfile.providers.ec2 import Ec2, instances, launching, power
 from fabfile.providers.ec2.api import Api
 from fabfile.settings import Settings
-from tests.cloud.fixtures import cloud, cloud_server, cloud_settings
+from tests.cloud.fixtures import cloud_settings
 from tests.cloud.leftovers import leftovers
 from tests.cloud.server import Cloud
 
-__all__ = ["cloud", "cloud_server"]
 LAB = Cluster("lab", "c0ffee", "me@here", 1_700_000_000.0)
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL4kjbCeiaZNxcUH5gmURVFRf/GP4x9AvUbuWBCBqNrM me"
 OWN = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAGKWgLV9ROzOgbmsJ0UrPV3VbDKVC6apMpt6QaTqmBO"
@@ -306,16 +305,28 @@ class TestLife:
         made = create(paper, CONTROLLER, *engines(0))
         lab = provider(paper)
         lab.stop("lab", list(made.values()))
+        paper.pace.boot = 0.3
         assert {one.state for one in lab.find("lab").machines} == {MachineState.STOPPED}
         assert all(one.endpoint is None for one in lab.find("lab").machines)
         started = {one.name: one for one in lab.start("lab", list(made.values()))}
+        assert list(started) == list(made)
         for name, one in started.items():
+            assert one.state is MachineState.RUNNING
             before = made[name]
             assert (one.id, one.private_address, one.host_keys) == (before.id, before.private_address, before.host_keys)
             assert one.endpoint is not None
             assert before.endpoint is not None
             assert one.endpoint.host != before.endpoint.host
             assert one.endpoint.key_alias == before.endpoint.key_alias == one.id
+
+    def test_starting_lets_this_computer_in_from_where_it_is_now(self, paper: Cloud) -> None:
+        made = create(paper, CONTROLLER)
+        provider(paper).stop("lab", list(made.values()))
+        paper.calls.clear()
+        provider(paper, ssh_from=("127.9.0.0/16",)).start("lab", list(made.values()))
+        (rule,) = paper.called("AuthorizeSecurityGroupIngress")
+        assert "127.9.0.0/16" in str(rule.params)
+        assert provider(paper).settings.ssh_from[0] in str(paper.called("RevokeSecurityGroupIngress")[0].params)
 
     def test_one_that_switched_itself_off_is_gone(self, paper: Cloud) -> None:
         made = create(paper, CONTROLLER, *engines(0))
@@ -331,6 +342,8 @@ class TestLife:
         made = create(paper, CONTROLLER)["controller"]
         assert "on paper" in provider(paper).console(made)
         assert provider(paper).console(dataclasses.replace(made, id="i-0123456789abcdef0")) == ""
+        provider(paper).destroy("lab", [made])
+        assert provider(paper).console(made) == ""
 
     def test_a_console_of_an_older_type_is_read_as_it_was_posted_last(self, paper: Cloud) -> None:
         made = create(paper, CONTROLLER)["controller"]
