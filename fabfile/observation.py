@@ -141,7 +141,8 @@ def foreign(cluster: Cluster) -> UsageError:
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(cluster.created))
     return UsageError(
         f"the cluster {cluster.name!r} is not in your record: {cluster.owner} made it on {made}",
-        hint="`--adopt` takes it over, `invoke teardown` removes it, or choose another name with --cluster",
+        hint="`invoke provision --adopt` takes it over, `invoke teardown` removes it; "
+        "or choose another name with --cluster",
     )
 
 
