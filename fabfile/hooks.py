@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 FOLDER = "/opt/ipyfleet/hooks"
 LONGEST = 3600.0  # s that one may take
-AGAIN = "mend it and run the same command again: it is called once more"
+AGAIN = {
+    "machine_up": "mend it and run the same command again: it is called once more",
+    "machine_down": "mend it and run the same command again: it is called once more",
+    "cluster_up": "the cluster is up all the same; mend it, it is called when something is deployed the next time",
+}
 
 
 def call(settings: Settings, event: str, host: Host, machine: Machine, on_event: OnEvent) -> None:
@@ -37,9 +41,9 @@ def call(settings: Settings, event: str, host: Host, machine: Machine, on_event:
         on_event(Event(f"hook {Path(item).name}", machine.name))
         told = {"cluster": settings.cluster, "machine": machine.name, "role": machine.role}
         if ":" in item:
-            _call_task(item, host, told)
+            _call_task(item, host, told, AGAIN[event])
         else:
-            _run_script(item, host, told)
+            _run_script(item, host, told, AGAIN[event])
 
 
 def complaints(settings: Settings) -> Iterator[str]:
@@ -52,7 +56,7 @@ def complaints(settings: Settings) -> Iterator[str]:
                 yield f"hooks: {event}: {error.message}"
 
 
-def _run_script(item: str, host: Host, told: dict[str, str]) -> None:
+def _run_script(item: str, host: Host, told: dict[str, str], hint: str) -> None:
     script = _script(item)
     path = f"{FOLDER}/{script.name}"
     host.place((File(path, script.read_bytes(), 0o700),))
@@ -63,11 +67,11 @@ def _run_script(item: str, host: Host, told: dict[str, str]) -> None:
             f"your hook {item} ended with {answer.exit_code}",
             machine=host.name,
             seen=f"{answer.stdout}\n{answer.stderr}",
-            hint=AGAIN,
+            hint=hint,
         )
 
 
-def _call_task(item: str, host: Host, told: dict[str, str]) -> None:
+def _call_task(item: str, host: Host, told: dict[str, str], hint: str) -> None:
     from invoke.exceptions import Exit, UnexpectedExit
 
     task = _task(item)
@@ -81,11 +85,11 @@ def _call_task(item: str, host: Host, told: dict[str, str]) -> None:
             f"your hook {item} failed: `{error.result.command}` ended with {error.result.exited}",
             machine=host.name,
             seen=seen,
-            hint=AGAIN,
+            hint=hint,
         ) from error
     except (Exception, Exit) as error:
         raise ClusterError(
-            f"your hook {item} failed: {type(error).__name__}: {error}", machine=host.name, hint=AGAIN
+            f"your hook {item} failed: {type(error).__name__}: {error}", machine=host.name, hint=hint
         ) from error
 
 

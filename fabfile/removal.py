@@ -81,12 +81,20 @@ def undeploy(run: Run, machines: Sequence[Machine], others: Sequence[Machine] = 
 def _say_goodbye(run: Run, machines: Sequence[Machine]) -> None:
     """Call what the user has for machines that are about to go, on those that something was deployed on.
 
-    Raises what fails there, before anything is removed: it may be what saves the results.
+    Raises what fails there, before anything is removed: it may be what saves the results. A machine that does not
+    answer is one of these.
     """
     if "machine_down" not in dict(run.settings.hooks):
         return
     used = [one for one in machines if one.name in run.record.digests and one.state is MachineState.RUNNING]
-    run.on_each(used, lambda host, machine: hooks.call(run.settings, "machine_down", host, machine, run), LOOK)
+    try:
+        run.on_each(used, lambda host, machine: hooks.call(run.settings, "machine_down", host, machine, run), LOOK)
+    except ClusterError as error:
+        kept = ClusterError(
+            "nothing was removed, because your hooks (machine_down) could not all be called",
+            hint="mend that, or take it out of `hooks`; `invoke teardown --forget` passes it over",
+        )
+        raise Several([error, kept]) from error
 
 
 def _sign_off(run: Run, machines: Sequence[Machine]) -> None:
