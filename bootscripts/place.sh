@@ -65,8 +65,8 @@ settle() {
         trap 'rm -rf "$stage" "$beside"' EXIT
         mkdir "$beside"
         mv -f "$@" "$beside"
-        for new in "$beside"/* "$beside"/.[!.]*; do
-            [ ! -f "$new" ] || mv -f "$new" .
+        for arrived in "$beside"/* "$beside"/.[!.]*; do
+            [ ! -f "$arrived" ] || mv -f "$arrived" .
         done
         rmdir "$beside"
     else

@@ -163,6 +163,21 @@ class TestPlace:
         assert renames == ([False, False, True, True] if stage else [True, True])
         assert not list(tmp_path.glob("ipyfleet.*"))
 
+    @pytest.mark.parametrize("stage", ["", "/dev/shm"])
+    def test_files_of_several_folders_arrive_from_another_file_system_too(self, tmp_path: Path, stage: str) -> None:
+        files = [File(f"{tmp_path}/{name}", name.encode()) for name in ("a", ".b", "c/d e", "c/f", "g/h/i")]
+        command = ["sh", str(SCRIPTS / "place.sh")]
+        environment = {**os.environ, "TMPDIR": stage or str(tmp_path)}
+        for changed in ({file.path for file in files}, set()):
+            done = subprocess.run(
+                command, input=b"".join(_archive(files)), env=environment, check=True, capture_output=True
+            )
+            assert {*done.stdout.decode().splitlines()} == changed
+        assert {path: Path(path).read_bytes() for path in (file.path for file in files)} == {
+            file.path: file.data for file in files
+        }
+        assert sorted(os.listdir(tmp_path)) == [".b", "a", "c", "g"]
+
     def test_what_is_to_be_done_then_knows_whether_anything_changed_and_comes_before_the_last_files(
         self, host: SshHost, tmp_path: Path
     ) -> None:
