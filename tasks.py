@@ -10,7 +10,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 
 from fabfile.command_line import task
-from fabfile.commands import machines, project, steps
+from fabfile.commands import account, images, keys, machines, project, steps
 from fabfile.commands.options import ADOPT, CLUSTER, TEMPLATE, YES
 from fabfile.errors import UsageError
 
@@ -114,4 +114,10 @@ def teardown(
 
 
 ns = Collection(provision, status, teardown, machines.stop, machines.start, project.test)
+for one in (account.clusters, account.sweep, account.renew, account.console):
+    ns.add_task(one)
+for one in (account.regions, account.zones, account.types, account.prices):
+    ns.add_task(one)
 ns.add_collection(Collection.from_module(steps, name="step"))
+ns.add_collection(Collection.from_module(keys, name="keys"))
+ns.add_collection(Collection.from_module(images, name="images"))

@@ -1,28 +1,31 @@
 #!/bin/sh
-# Make the Python environment that the services run in, from a wheelhouse: no network, no compiler, no python3-venv.
+# Make the Python environment that the services run in: from a wheelhouse, and then without network, compiler or
+# python3-venv; or from packages that this host finds by itself.
 #
-#   software.sh TAR ID        TAR may be "-" for standard input
+#   software.sh WHEELS ID
 #
-# TAR holds wheels, requirements.txt (every package pinned) and python (the minor version they are for). The result is
-# /opt/ipyfleet/env-ID, complete when its file ipyfleet-software-id holds ID, and the link /opt/ipyfleet/env to it.
+# WHEELS is a tar ("-" for standard input) of wheels, requirements.txt (every package pinned) and python (the minor
+# version they are for); or a folder with the latter two, for which wheels are fetched: that takes python3-pip-whl.
+# Either makes the same: /opt/ipyfleet/env-ID, complete when its file ipyfleet-software-id holds ID, and the link
+# /opt/ipyfleet/env to it.
 # Runs as root, any number of times, also killed at any point: what has no id file is made anew.
 # Exit codes: 0 there now, 1 failed, 3 the host has not the Python that the wheels are for.
 set -eu
 umask 022
 
 if [ $# -ne 2 ] || [ "$(id -u)" -ne 0 ]; then
-    echo "usage, as root: software.sh TAR ID" >&2
+    echo "usage, as root: software.sh WHEELS ID" >&2
     exit 1
 fi
-tar=$1
+source=$1
 id=$2
 
 # A Python in a login's own folders would be out of the service user's reach.
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
-# The host's own settings of Python and pip are for its own programs.
+# The host's own settings of Python are for its own programs.
 unset PYTHONPATH PYTHONHOME
-export PYTHONDONTWRITEBYTECODE=1 PIP_CONFIG_FILE=/dev/null
+export PYTHONDONTWRITEBYTECODE=1
 
 base=/opt/ipyfleet
 env=$base/env-$id
@@ -44,11 +47,22 @@ if ! flock -w 600 9; then
     exit 1
 fi
 
+# Where packages come from is the host's to say, in its settings of pip.
+fetch_wheels() {
+    "$python" "$(ls /usr/share/python-wheels/pip-*.whl)/pip" download --quiet --no-input \
+        --disable-pip-version-check --no-cache-dir --timeout 10 --retries 2 --only-binary=:all: --no-deps \
+        --dest "$wheels" -r "$wheels/requirements.txt"
+}
+
 make_environment() {
     rm -rf "$wheels" "$env"
     trap 'rm -rf "$wheels"' EXIT
     mkdir "$wheels"
-    tar -C "$wheels" --no-same-owner -xf "$tar"
+    if [ -d "$source" ]; then
+        cp "$source/python" "$source/requirements.txt" "$wheels"
+    else
+        tar -C "$wheels" --no-same-owner -xf "$source"
+    fi
 
     minor=$(cat "$wheels/python")
     python=$(command -v "python$minor" || command -v python3 || true)
@@ -63,9 +77,13 @@ make_environment() {
         exit 3
     fi
 
+    if [ -d "$source" ]; then
+        fetch_wheels
+    fi
+
     "$python" -m venv --without-pip "$env"
     # Every package is pinned, so pip need not resolve; compiling later, on all processors, is faster than pip's own.
-    "$env/bin/python" "$(ls "$wheels"/pip-*.whl)/pip" --isolated install --quiet --no-input \
+    PIP_CONFIG_FILE=/dev/null "$env/bin/python" "$(ls "$wheels"/pip-*.whl)/pip" --isolated install --quiet --no-input \
         --disable-pip-version-check --no-index --find-links "$wheels" --no-deps --no-compile --no-cache-dir \
         -r "$wheels/requirements.txt"
     # A package may hold files that are no valid Python (templates): they are not compiled, and that is no failure.

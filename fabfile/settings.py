@@ -17,7 +17,7 @@ from .errors import UsageError
 
 T = TypeVar("T")
 PROJECT_FILE = Path(__file__).resolve().parent.parent / "invoke.yaml"
-PROVIDERS = ("local", "static")
+PROVIDERS = ("local", "static", "ec2")
 NAME = r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?"
 NAME_WANTED = "a name of at most 31 lower-case letters, digits and hyphens that starts with a letter, like lab-2"
 
@@ -55,6 +55,36 @@ class Settings:
     start_timeout: float = _setting(120.0, kinds.duration("1s", "1d"))
     release: str = _setting("", kinds.text(r"([a-z][a-z0-9.-]*)?", "the code name of a release, like bookworm"))
     subnets: str = _setting("10.203.0.0/16", kinds.private_network)
+    aws_profile: str = _setting("", kinds.text(r"\S*", "the name of a profile, like research"))
+    region: str = _setting("", kinds.text(r"([a-z]{2}(-[a-z]+)+-[0-9]+)?", "a region, like eu-central-1"))
+    zones: tuple[str, ...] = _setting((), kinds.listing(cloud_kinds.zone))
+    machine_type: tuple[str, ...] = _setting(("m7i.large", "m6i.large"), kinds.listing(cloud_kinds.machine_type))
+    controller_type: tuple[str, ...] = _setting(("t3.small",), kinds.listing(cloud_kinds.machine_type))
+    image: str = _setting("", kinds.text(r"(ami-[0-9a-f]{8,17})?", "the id of an image, like ami-0123456789abcdef0"))
+    login_user: str = _setting("", kinds.text(r"([a-z_][a-z0-9_-]{0,31})?", "a user name, like admin"))
+    volume_size: int = _setting(0, kinds.whole(0, 65536))
+    volume_type: str = _setting("gp3", kinds.choice("gp3", "gp2", "io1", "io2", "st1", "sc1", "standard"))
+    volume_encrypted: bool = _setting(True, kinds.yes_or_no)
+    spot: bool = _setting(False, kinds.yes_or_no)
+    spot_price: float = _setting(0.0, cloud_kinds.price)
+    spot_deadline: float = _setting(120.0, kinds.duration("0s", "1d"))
+    spot_fallback: bool = _setting(True, kinds.yes_or_no)
+    vpc: str = _setting("", kinds.text(r"(vpc-[0-9a-f]{8,17})?", "the id of a VPC, like vpc-0123456789abcdef0"))
+    subnet: tuple[str, ...] = _setting((), kinds.listing(cloud_kinds.subnet))
+    public_address: bool = _setting(True, kinds.yes_or_no)
+    gateway: str = _setting("", kinds.maybe(kinds.host))
+    ssh_from: tuple[str, ...] = _setting(("auto",), kinds.listing(cloud_kinds.source))
+    address_service: str = _setting(
+        "https://checkip.amazonaws.com", kinds.text(r"https?://[^\s]+", "an address, like https://address.example.org")
+    )
+    open_ports: tuple[str, ...] = _setting((), kinds.listing(cloud_kinds.open_port))
+    key_pair: str = _setting("", kinds.text(r"[!-~]{0,255}", "the name of a key pair of your account"))
+    key_file: str = _setting("", kinds.text(r"([~/].*)?", "the path of a private key, like ~/.ssh/id_ed25519"))
+    placement_group: str = _setting("", kinds.text(r"[ -~]{0,255}", "the name of a placement group"))
+    instance_profile: str = _setting("", kinds.text(r"[\w+=,.@-]{0,128}", "the name of an instance profile"))
+    tags: tuple[tuple[str, str], ...] = _setting((), cloud_kinds.tags)
+    system_packages: tuple[str, ...] = _setting((), kinds.listing(cloud_kinds.system_package))
+    userdata: str = _setting("", kinds.text(r"([~/].*)?", "the path of a script, like ~/first-boot.sh"))
     hooks: tuple[tuple[str, tuple[str, ...]], ...] = _setting((), cloud_kinds.hooks)
 
 

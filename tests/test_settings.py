@@ -122,7 +122,7 @@ def test_a_cluster_name_that_is_a_name_is_taken(name: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "cure"),
     [
-        ("provider", "locl", "must be one of local, static; did you mean local?, not 'locl'"),
+        ("provider", "locl", "must be one of local, static, ec2; did you mean local?, not 'locl'"),
         ("encryption", "CURVE", "must be one of curve, hmac; did you mean curve?, not 'CURVE'"),
         ("packer", "msgpack", "must be one of json, orjson"),
         ("first_port", "80", "must be a whole number from 1024 to 65518, not '80'"),

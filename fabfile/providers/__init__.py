@@ -8,7 +8,7 @@ from typing import cast
 from ..machines import Provider
 from ..settings import Settings
 
-NAMES = ("local", "static")
+NAMES = ("local", "static", "ec2")
 
 
 def get(settings: Settings) -> Provider:

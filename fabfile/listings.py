@@ -1,0 +1,105 @@
+"""What an account has, as lines for a person: clusters, keys, images, places, sizes, prices, leftovers.
+
+Pure: values in, lines out; report.py prints them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from .accounts import ImageInfo, KeyPair, Leftover, MachineType, Price, Region, Zone
+from .machines import Found, Rate
+from .report import duration, since
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], nothing: str) -> list[str]:
+    """Rows under their heads, each column as wide as its widest word; ``nothing`` when there are none."""
+    whole = [tuple(head), *(tuple(row) for row in rows)]
+    if len(whole) == 1:
+        return [nothing]
+    widths = [max(len(row[column]) for row in whole) for column in range(len(head))]
+    return ["  ".join(word.ljust(size) for word, size in zip(row, widths, strict=True)).rstrip() for row in whole]
+
+
+def clusters(found: Sequence[Found], rates: Sequence[Rate | None], where: str) -> list[str]:
+    """Clusters with owner, age, machines by state, lease and what they cost an hour."""
+    rows = []
+    for one, rate in zip(found, rates, strict=True):
+        if one.cluster is None:
+            continue
+        states = Counter(str(machine.state) for machine in one.machines)
+        ends = [machine.deadline for machine in one.machines if machine.deadline is not None]
+        rows.append(
+            (
+                one.cluster.name,
+                one.cluster.owner,
+                since(one.cluster.created),
+                ", ".join(f"{count} {state}" for state, count in sorted(states.items())),
+                f"ends in {duration(min(ends) - time.time())}" if ends else "none",
+                f"{rate.hourly:.2f} USD/h" if rate else "",
+            )
+        )
+    return table(("cluster", "owner", "made", "machines", "lease", "cost"), rows, f"no clusters {where}")
+
+
+def key_pairs(found: Sequence[KeyPair]) -> list[str]:
+    """Key pairs with kind, age and fingerprint."""
+    rows = [(one.name, one.kind, _age(one.created), one.cluster, one.fingerprint) for one in found]
+    return table(("key pair", "kind", "made", "cluster", "fingerprint"), rows, "no key pairs")
+
+
+def images(found: Sequence[ImageInfo]) -> list[str]:
+    """Images of ours with what is in them."""
+    rows = [
+        (one.id, one.state, one.architecture, one.python, one.software, _age(one.created), one.owner, one.name)
+        for one in found
+    ]
+    head = ("image", "state", "architecture", "Python", "software", "made", "by", "name")
+    return table(head, rows, "no images of ours; `invoke images.bake` makes one")
+
+
+def regions(found: Sequence[Region]) -> list[str]:
+    """Regions, the current one marked."""
+    rows = [
+        ("*" if one.current else "", one.name, "" if one.usable else "not enabled for this account", one.detail)
+        for one in found
+    ]
+    return table(("", "region", "", "where"), rows, "no regions")
+
+
+def zones(found: Sequence[Zone]) -> list[str]:
+    """Zones of the region."""
+    rows = [(one.name, one.id, one.state, one.detail) for one in found]
+    return table(("zone", "id", "state", ""), rows, "no zones")
+
+
+def machine_types(found: Sequence[MachineType]) -> list[str]:
+    """Types of machines with processors, memory, architectures and zones."""
+    rows = [
+        (one.name, str(one.cpus), f"{one.memory_mb / 1024:g} GB", ", ".join(one.architectures), " ".join(one.zones))
+        for one in found
+    ]
+    return table(("type", "CPUs", "memory", "architecture", "zones"), rows, "no such types")
+
+
+def prices(found: Sequence[Price]) -> list[str]:
+    """Prices an hour: of machines that stay, and what spare capacity cost."""
+    rows = []
+    for one in found:
+        spot = one.interruptible
+        shown = [f"{value:.4f}" for value in (spot.now, spot.least, spot.mean, spot.most)] if spot else [""] * 4
+        rows.append((one.type, one.zone, "" if one.fixed is None else f"{one.fixed:.4f}", *shown))
+    head = ("type", "zone", "on demand", "spot now", "least", "mean", "most")
+    return [*table(head, rows, "no prices can be read"), *(["US dollars an hour"] if rows else [])]
+
+
+def leftovers(found: Sequence[Leftover]) -> list[str]:
+    """What no live cluster covers, and why."""
+    rows = [(str(one.kind), one.id, one.cluster, one.owner, _age(one.created), one.why) for one in found]
+    return table(("", "id", "cluster", "owner", "made", "why"), rows, "nothing is left over")
+
+
+def _age(created: float) -> str:
+    return since(created) if created else ""

@@ -1,0 +1,217 @@
+"""Preflight: everything that would keep machines from being made, or surprise whoever made them, found at once.
+
+Nothing is made: EC2 is only asked, and told of the real calls as a dry run. A question that fails hides no other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+from ... import boot
+from ...errors import ClusterError
+from ...kinds import nearest
+from ...machines import Cluster, Finding, MachineSpec
+from ...remote import each
+from ...settings import Settings
+from . import images, instance_types, key_pairs, network, places, quotas, rules, tags
+from .api import NO_ROOM, QUOTA, THROTTLED, UNANSWERED, Api, code_of, hint, refusal, told
+from .images import Image
+from .launching import Launch, Place, request
+from .network import Subnet
+from .prices import Prices
+from .quotas import Wanted
+
+Check = Callable[[], Iterable[Finding]]
+DRY = "DryRunOperation"  # what EC2 answers to the dry run of a call that it would carry out
+NOBODY = Cluster("preflight", "0", "preflight", 0.0)
+ALLOWED = "whoever runs the account must allow it: the README shows the least policy that this project needs"
+
+
+def findings(
+    api: Api, settings: Settings, new_machines: int, prices: Prices, *, software_id: str = "", controller: bool = True
+) -> list[Finding]:
+    """What would stop so many machines from being made, and what to know before they are; errors first.
+
+    ``controller`` says whether one of them is the controller; an image of ours may have the software ``software_id``.
+    Without credentials, or with a wrong region, AWS is asked no further.
+    """
+    here = [partial(of_the_settings, settings), partial(rules.world_findings, settings)] if new_machines else []
+    account = _gathered([partial(of_the_account, api)])
+    found = [*account, *_gathered(here)]
+    if new_machines and not account:
+        found += _Ground(api, settings, new_machines, prices, software_id, controller).findings()
+    once = list(dict.fromkeys(found))
+    return sorted(once, key=lambda finding: finding.level != "error")
+
+
+def of_the_account(api: Api) -> Iterator[Finding]:
+    """What is wrong with the region or with who we are; raises ProviderRefused as well."""
+    known = places.known_regions()
+    if api.region not in known:
+        yield Finding(
+            "error",
+            f"there is no region {api.region}{nearest(api.region, known)}",
+            "correct `region` (or AWS_REGION); if it is newer than the SDK here: `pip install -U boto3`",
+        )
+        return
+    with told("asking AWS who we are"):
+        api.sts.get_caller_identity()
+
+
+def of_the_settings(settings: Settings) -> Iterator[Finding]:
+    """What the settings alone show."""
+    if not settings.lease:
+        yield Finding(
+            "warning",
+            "no lease: the machines run, and cost, until somebody removes them",
+            "set `lease`, like `lease: 8h`: then they end by themselves, and `invoke renew` puts that off",
+        )
+    boot.users_script(settings.userdata)
+
+
+class _Ground:
+    """What the machines would be made of, found out by looks that do not wait for each other."""
+
+    def __init__(
+        self, api: Api, settings: Settings, machines: int, prices: Prices, software_id: str, controller: bool
+    ) -> None:
+        self._api = api
+        self._settings = settings
+        self._prices = prices
+        self._software_id = software_id
+        self._controllers = min(machines, int(controller))
+        self._engines = machines - self._controllers
+        self._image: Image | None = None
+        self._subnets: tuple[Subnet, ...] = ()
+
+    def findings(self) -> list[Finding]:
+        """All looks at once; then the dry runs of what they found."""
+        looks: list[Check] = [self._zones, self._network, self._machine, self._keys, self._address]
+        found = _gathered([*looks, self._quotas, self._cost])
+        dry: list[Check] = []
+        if self._image and self._subnets:
+            image, subnet = self._image, self._subnets[0]
+            dry = [partial(self._launch, image, subnet, role == "engine") for role in self._roles]
+            dry.append(partial(self._group, subnet))
+        return [*found, *_gathered(dry)]
+
+    @property
+    def _roles(self) -> list[str]:
+        return ["controller"] * bool(self._controllers) + ["engine"] * bool(self._engines)
+
+    def _zones(self) -> Iterator[Finding]:
+        if not self._settings.zones:
+            return
+        there = [zone.name for zone in places.zones(self._api)]
+        for zone in self._settings.zones:
+            if zone not in there:
+                text = f"{self._api.region} has no zone {zone}{nearest(zone, there)}"
+                yield Finding("error", text, f"correct `zones`: there are {', '.join(there)}")
+
+    def _network(self) -> Iterator[Finding]:
+        self._subnets = network.choose(self._api, self._settings)
+        yield from network.findings(self._subnets, self._settings, self._engines + self._controllers)
+
+    def _machine(self) -> Iterator[Finding]:
+        names = (*self._settings.machine_type, *self._settings.controller_type)
+        architecture = instance_types.one_architecture(instance_types.describe(self._api, names))
+        self._image = images.choose(self._api, self._settings, architecture, self._software_id)
+        yield from ()
+
+    def _keys(self) -> Iterator[Finding]:
+        yield from key_pairs.findings(self._api, self._settings)
+
+    def _address(self) -> Iterator[Finding]:
+        if "auto" in self._settings.ssh_from:
+            rules.own_address(self._settings)
+        yield from ()
+
+    def _quotas(self) -> Iterator[Finding]:
+        mine = self._settings
+        wanted = [
+            Wanted(mine.controller_type[0], self._controllers),
+            Wanted(mine.machine_type[0], self._engines, mine.spot),
+        ]
+        may = bool(mine.min_engines) or (mine.spot and mine.spot_fallback)
+        yield from quotas.findings(self._api, wanted, may_start_short=may)
+
+    def _cost(self) -> Iterator[Finding]:
+        specs = [MachineSpec("controller", 0)] * self._controllers
+        rate = self._prices.estimate([*specs, *(MachineSpec("engine", index) for index in range(self._engines))])
+        if rate:
+            text = f"the new machines will cost about {rate.hourly:.3f} US dollars an hour, without {rate.without}"
+            yield Finding("warning", text)
+
+    def _launch(self, image: Image, subnet: Subnet, engines: bool) -> Iterator[Finding]:
+        """A dry run of RunInstances, the group left out, which is not there yet."""
+        mine = self._settings
+        types, spot = (mine.machine_type, mine.spot) if engines else (mine.controller_type, False)
+        wanted = Launch(
+            cluster=NOBODY,
+            role="engine" if engines else "controller",
+            indexes=(0,),
+            image=image,
+            types=types,
+            subnets=(subnet,),
+            group_id="",
+            key_name=mine.key_pair,
+            user_data=b"#cloud-config\n",
+            boot_key="",
+            spot=spot,
+        )
+        asked = request(mine, wanted, (0,), Place(types[0], subnet, spot), 1, 0)
+        del asked["NetworkInterfaces"][0]["Groups"]
+        what = "launching engine machines" if engines else "launching the controller"
+        yield from _dry(partial(self._api.ec2_once.run_instances, **asked), what, "ec2:RunInstances")
+
+    def _group(self, subnet: Subnet) -> Iterator[Finding]:
+        asked: dict[str, Any] = {
+            "GroupName": "ipyfleet-preflight",
+            "Description": "never made",
+            "VpcId": subnet.vpc,
+            "TagSpecifications": tags.specification(tags.of_cluster(NOBODY, self._settings.tags), "security-group"),
+        }
+        act = partial(self._api.ec2.create_security_group, **asked)
+        yield from _dry(act, "making a security group", "ec2:CreateSecurityGroup")
+
+
+def _dry(call: Callable[..., Any], what: str, permission: str) -> Iterator[Finding]:
+    """What EC2 would have against a call; a lack of room or of time may be over when it is made, and is no finding."""
+    try:
+        call(DryRun=True)
+    except Exception as error:
+        code = code_of(error)
+        passing = NO_ROOM.fullmatch(code) or QUOTA.fullmatch(code) or UNANSWERED.fullmatch(code)
+        if code == DRY or passing or THROTTLED.search(code):
+            return
+        if code.startswith(("Unauthorized", "AccessDenied")):
+            named = re.search(r"to perform: ([\w-]+:\w+)", str(error))
+            text = f"these credentials may not do it: {what} needs {named[1] if named else permission}"
+            yield Finding("error", text, ALLOWED)
+        elif code:
+            yield Finding("error", refusal(error, f"{what} (a dry run)").message, hint(code))
+        else:
+            raise
+
+
+def _gathered(checks: Iterable[Check]) -> list[Finding]:
+    """What all of them find; one that ends in an error of ours has found that, in addition to what it found before."""
+
+    def run(check: Check) -> list[Finding]:
+        found = []
+        try:
+            for finding in check():
+                found.append(finding)
+        except ClusterError as error:
+            found.append(Finding("error", error.message, error.hint))
+        return found
+
+    results = []
+    for outcome in each(checks, run):
+        if outcome.error is not None:
+            raise outcome.error
+        results += outcome.value or []
+    return results

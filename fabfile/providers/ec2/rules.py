@@ -1,0 +1,200 @@
+"""Who may reach the machines of a cluster: its security group, made with it and removed with it.
+
+From outside port 22 from ``ssh_from`` and what ``open_ports`` says; everything else only between the machines.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from ipaddress import ip_address
+from typing import Any
+
+from ...errors import ProviderRefused
+from ...machines import Cluster, Finding
+from ...settings import Settings
+from . import tags
+from .api import Api, code_of, passing_over, told
+
+MINE = "ipyfleet"  # what describes a rule of ours; others are the user's, and left alone
+WORLD = ("0.0.0.0/0", "::/0")
+ANSWER_TIME = 5.0  # s that the service may take that says where we come from
+PAUSE = 2.0  # s between two tries to remove a group that is in use
+
+Rule = tuple[str, int, int, str]
+"""Protocol, first and last port, and the network it is open to."""
+
+
+def ensure(api: Api, cluster: Cluster, vpc: str, settings: Settings) -> str:
+    """The id of the cluster's group, made with its tags if it is not there, its rules those of the settings now.
+
+    Raises ProviderRefused for a group of that name which is not the cluster's.
+    """
+    name = f"ipyfleet-{cluster.name}-{cluster.id}"
+    with told(f"making the security group {name}"):
+        group = _find(api, cluster.name, cluster.id, vpc)
+        if group is None:
+            group = _make(api, cluster, name, vpc, settings)
+        _set(api, group, settings)
+    return str(group["GroupId"])
+
+
+def refresh(api: Api, cluster: Cluster, settings: Settings) -> bool:
+    """Make the rules of the cluster's group what the settings, and this computer's address, say now.
+
+    Whether anything had to be changed; new rules come before stale ones go.
+    """
+    with told(f"looking at the security group of {cluster.name}"):
+        groups = _groups(api, cluster.name)
+        changed = [_set(api, group, settings) for group in groups if _id(group) == cluster.id]
+    return any(changed)
+
+
+def delete(api: Api, cluster: str, timeout: float, pause: Callable[[float], None] = time.sleep) -> None:
+    """Remove the groups of the cluster of that name, waiting while machines that end still use them.
+
+    Silent when there is none; ``timeout`` in seconds. Raises ProviderRefused.
+    """
+    deadline = time.monotonic() + timeout
+    with told(f"removing the security group of {cluster}"):
+        for group in _groups(api, cluster):
+            while True:
+                try:
+                    with passing_over("InvalidGroup.NotFound"):
+                        api.ec2.delete_security_group(GroupId=group["GroupId"])
+                    break
+                except Exception as error:
+                    in_use = code_of(error) in ("DependencyViolation", "InvalidGroup.InUse")
+                    if not in_use or time.monotonic() >= deadline:
+                        raise
+                pause(PAUSE)
+
+
+def own_address(settings: Settings) -> str:
+    """The network of this computer alone (``/32`` or ``/128``), as the internet sees it: what ``address_service`` says.
+
+    Raises ProviderRefused when it does not answer with an address.
+    """
+    import requests  # takes 0.1 s
+
+    service = settings.address_service
+    advice = "name your networks in `ssh_from`, like [203.0.113.0/24], or another `address_service`"
+    try:
+        answer = requests.get(service, timeout=ANSWER_TIME)
+        answer.raise_for_status()
+    except requests.RequestException as error:
+        raise ProviderRefused(
+            f"{service} does not say which address this computer has: {type(error).__name__}", hint=advice
+        ) from error
+    said = answer.text.strip()
+    try:
+        address = ip_address(said)
+    except ValueError:
+        raise ProviderRefused(f"{service} answered {said[:60]!r}, which is no address", hint=advice) from None
+    return f"{address}/{address.max_prefixlen}"
+
+
+def world_findings(settings: Settings) -> Iterator[Finding]:
+    """A warning for each way in that is open to the whole world."""
+    open_ports = [port for port in settings.open_ports if port.endswith(WORLD)]
+    open_ports += [f"tcp:22:{network}" for network in settings.ssh_from if network in WORLD]
+    for port in open_ports:
+        protocol, ports, _ = port.split(":", 2)
+        setting = "ssh_from" if f"{protocol}:{ports}" == "tcp:22" else "open_ports"
+        yield Finding(
+            "warning",
+            f"port {ports} ({protocol}) will be open to the whole world",
+            f"name your own networks in `{setting}`, like 203.0.113.0/24",
+        )
+
+
+def _make(api: Api, cluster: Cluster, name: str, vpc: str, settings: Settings) -> Mapping[str, Any]:
+    try:
+        made = api.ec2.create_security_group(
+            GroupName=name,
+            Description=f"ipyfleet cluster {cluster.name}",
+            VpcId=vpc,
+            TagSpecifications=tags.specification(tags.of_cluster(cluster, settings.tags), "security-group"),
+        )
+    except Exception as error:
+        if code_of(error) != "InvalidGroup.Duplicate":
+            raise
+        raise ProviderRefused(
+            f"there is a security group {name} in {vpc} that does not say that it is this cluster's",
+            hint="look at it in the EC2 console: if nobody needs it, remove it (`aws ec2 delete-security-group`)",
+        ) from error
+    return {"GroupId": made["GroupId"], "IpPermissions": []}
+
+
+def _find(api: Api, name: str, cluster_id: str, vpc: str) -> Mapping[str, Any] | None:
+    return next((one for one in _groups(api, name) if _id(one) == cluster_id and one.get("VpcId") == vpc), None)
+
+
+def _groups(api: Api, cluster: str) -> list[dict[str, Any]]:
+    return api.paged("describe_security_groups", "SecurityGroups", Filters=tags.filters(cluster))
+
+
+def _id(group: Mapping[str, Any]) -> str:
+    return tags.read(group).get(tags.ID, "")
+
+
+def _set(api: Api, group: Mapping[str, Any], settings: Settings) -> bool:
+    """Give a group the rules that it lacks, then take those of ours that are stale."""
+    mine, inside = _there(group)
+    wanted = _wanted(settings)
+    new, stale = wanted - mine, mine - wanted
+    permissions = [_permission(rule) for rule in sorted(new)]
+    if not inside:
+        pair = {"GroupId": group["GroupId"], "Description": MINE}
+        permissions.append({"IpProtocol": "-1", "UserIdGroupPairs": [pair]})
+    if permissions:
+        _authorize(api, group["GroupId"], permissions)
+    if stale:
+        with passing_over("InvalidPermission.NotFound"):
+            gone = [_permission(rule) for rule in sorted(stale)]
+            api.ec2.revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=gone)
+    return bool(permissions or stale)
+
+
+def _authorize(api: Api, group: str, permissions: Sequence[Mapping[str, Any]]) -> None:
+    """Add all of them in one call, or one by one when some are there already: EC2 takes all or none of a call."""
+    try:
+        api.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=permissions)
+    except Exception as error:
+        if code_of(error) != "InvalidPermission.Duplicate":
+            raise
+        for one in permissions:
+            with passing_over("InvalidPermission.Duplicate"):
+                api.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[one])
+
+
+def _wanted(settings: Settings) -> set[Rule]:
+    sources = {own_address(settings) if source == "auto" else source for source in settings.ssh_from}
+    rules: set[Rule] = {("tcp", 22, 22, source) for source in sources}
+    for port in settings.open_ports:
+        protocol, ports, network = port.split(":", 2)
+        first, _, last = ports.partition("-")
+        rules.add((protocol, int(first), int(last or first), network))
+    return rules
+
+
+def _there(group: Mapping[str, Any]) -> tuple[set[Rule], bool]:
+    """The rules of ours that a group has, and whether its machines may reach each other."""
+    mine: set[Rule] = set()
+    inside = False
+    for permission in group.get("IpPermissions", ()):
+        pairs = permission.get("UserIdGroupPairs", ())
+        inside |= permission["IpProtocol"] == "-1" and any(one.get("GroupId") == group["GroupId"] for one in pairs)
+        networks = [(one["CidrIp"], one.get("Description")) for one in permission.get("IpRanges", ())]
+        networks += [(one["CidrIpv6"], one.get("Description")) for one in permission.get("Ipv6Ranges", ())]
+        ports = permission.get("FromPort", -1), permission.get("ToPort", -1)
+        mine |= {(permission["IpProtocol"], *ports, network) for network, described in networks if described == MINE}
+    return mine, inside
+
+
+def _permission(rule: Rule) -> dict[str, Any]:
+    protocol, first, last, network = rule
+    common = {"IpProtocol": protocol, "FromPort": first, "ToPort": last}
+    if ":" in network:
+        return {**common, "Ipv6Ranges": [{"CidrIpv6": network, "Description": MINE}]}
+    return {**common, "IpRanges": [{"CidrIp": network, "Description": MINE}]}

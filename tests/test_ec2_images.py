@@ -1,0 +1,138 @@
+"""Images and types of machines: chosen on the test cloud, whose catalogue is the distributions'."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fabfile.errors import ProviderRefused
+from fabfile.providers.ec2 import images, instance_types
+from fabfile.providers.ec2.api import Api
+from tests.cloud.fixtures import cloud_settings
+
+if TYPE_CHECKING:
+    from tests.cloud.server import Cloud
+
+
+@pytest.fixture
+def debian(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This computer's Python is that of Debian 12, whatever it is."""
+    monkeypatch.setattr(images, "PYTHON", "3.11")
+
+
+def choose(cloud: Cloud, architecture: str = "x86_64", software: str = "", **changes: Any) -> images.Image:
+    settings = cloud_settings(cloud, **{"login_user": "", **changes})
+    return images.choose(Api(settings), settings, architecture, software)
+
+
+class TestReleases:
+    @pytest.mark.parametrize(
+        ("python", "name", "user"),
+        [("3.11", "debian-12-amd64-20250703-2160", "admin"), ("3.12", "ubuntu-noble-24.04-amd64-server", "ubuntu")],
+    )
+    def test_the_newest_one_with_this_computers_python_is_taken(
+        self, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, python: str, name: str, user: str
+    ) -> None:
+        monkeypatch.setattr(images, "PYTHON", python)
+        image = choose(cloud)
+        assert name in image.name
+        assert (image.login_user, image.python, image.architecture, image.size_gb) == (user, python, "x86_64", 8)
+
+    def test_it_is_for_the_architecture_of_the_machines(self, cloud: Cloud, debian: None) -> None:
+        assert choose(cloud, "arm64").name == "debian-12-arm64-20250703-2160"
+
+    def test_without_the_public_parameter_it_is_found_by_its_makers_name(self, cloud: Cloud, debian: None) -> None:
+        by_parameter = choose(cloud)
+        cloud.faults.plan("GetParameter", "AccessDeniedException", times=9)
+        assert choose(cloud) == by_parameter  # not the stranger's, which calls itself newer
+
+    def test_a_parameter_that_names_a_strangers_image_is_not_believed(
+        self, cloud: Cloud, debian: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        api = Api(cloud_settings(cloud))
+        (theirs,) = api.ec2.describe_images(Filters=[{"Name": "name", "Values": ["debian-12-amd64-20990101-*"]}])[
+            "Images"
+        ]
+        monkeypatch.setattr(api.ssm, "get_parameter", lambda Name: {"Parameter": {"Value": theirs["ImageId"]}})
+        assert images.choose(api, cloud_settings(cloud), "x86_64").name == "debian-12-amd64-20250703-2160"
+
+    def test_a_python_that_no_release_has_is_refused_with_those_that_would_do(
+        self, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(images, "PYTHON", "3.99")
+        with pytest.raises(ProviderRefused, match=r"no release publishes images with Python 3\.99") as error:
+            choose(cloud)
+        assert "3.11 (Debian 12)" in error.value.hint
+        assert "3.12 (Ubuntu 24.04)" in error.value.hint
+
+
+class TestGiven:
+    def theirs(self, cloud: Cloud, name: str) -> str:
+        found = Api(cloud_settings(cloud)).ec2.describe_images(Filters=[{"Name": "name", "Values": [name]}])["Images"]
+        return str(found[0]["ImageId"])
+
+    def test_the_settings_image_is_taken_and_looked_at(self, cloud: Cloud) -> None:
+        image = choose(
+            cloud, image=self.theirs(cloud, "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-amd64-server-20250703")
+        )
+        assert (image.login_user, image.root_device, image.python) == ("ubuntu", "/dev/sda1", "")
+
+    def test_one_of_another_architecture_is_refused(self, cloud: Cloud) -> None:
+        with pytest.raises(ProviderRefused, match="is for arm64, but machines will be x86_64"):
+            choose(cloud, image=self.theirs(cloud, "debian-12-arm64-20250703-2160"))
+
+    def test_one_that_is_not_there_is_refused(self, cloud: Cloud) -> None:
+        with pytest.raises(ProviderRefused, match="there is no image ami-0123456789abcdef0"):
+            choose(cloud, image="ami-0123456789abcdef0")
+
+    def test_one_whose_user_nobody_tells_asks_for_it(self, cloud: Cloud) -> None:
+        debian = self.theirs(cloud, "debian-12-amd64-20250703-2160")
+        api = Api(cloud_settings(cloud))
+        own = api.ec2.copy_image(Name="my own", SourceImageId=debian, SourceRegion=cloud.region)["ImageId"]
+        with pytest.raises(ProviderRefused, match="nobody says which user") as error:
+            choose(cloud, image=own)
+        assert "`login_user`" in error.value.hint
+        assert choose(cloud, image=own, login_user="me").login_user == "me"
+
+
+def test_an_image_of_ours_with_the_software_comes_before_a_release(cloud: Cloud, debian: None) -> None:
+    api = Api(cloud_settings(cloud))
+
+    def bake(name: str, software: str) -> str:
+        made = str(api.ec2.copy_image(Name=name, SourceImageId=choose(cloud).id, SourceRegion=cloud.region)["ImageId"])
+        its = {images.SOFTWARE: software, images.BAKED_PYTHON: "3.11", images.LOGIN_USER: "admin"}
+        api.ec2.create_tags(Resources=[made], Tags=[{"Key": key, "Value": value} for key, value in its.items()])
+        return made
+
+    bake("older", "other")
+    fitting = bake("fitting", "s0ftware")
+    image = choose(cloud, software="s0ftware")
+    assert (image.id, image.baked, image.python, image.login_user) == (fitting, "s0ftware", "3.11", "admin")
+    assert choose(cloud, "arm64", "s0ftware").name == "debian-12-arm64-20250703-2160"
+    assert choose(cloud, software="third").name == "debian-12-amd64-20250703-2160"
+
+
+class TestTypes:
+    def test_they_are_described_in_their_order_by_one_question(self, cloud: Cloud) -> None:
+        found = instance_types.describe(Api(cloud_settings(cloud)), ["t3.small", "m7i.large"])
+        assert [(one.name, one.cpus, one.memory_mb) for one in found] == [
+            ("t3.small", 2, 2048),
+            ("m7i.large", 2, 8192),
+        ]
+        assert [one.action for one in cloud.calls].count("DescribeInstanceTypes") == 1
+
+    def test_an_unknown_one_is_refused_with_the_nearest_that_there_is(self, cloud: Cloud) -> None:
+        with pytest.raises(ProviderRefused, match=r"no machines of type m7i\.larg; did you mean m7i\.large\?"):
+            instance_types.describe(Api(cloud_settings(cloud)), ["m7i.larg"])
+
+    def test_types_that_cannot_run_one_image_are_refused(self, cloud: Cloud) -> None:
+        api = Api(cloud_settings(cloud))
+        mixed = instance_types.describe(api, ["m7i.large", "m7g.large"])
+        with pytest.raises(ProviderRefused, match=r"m7i\.large \(x86_64\), m7g\.large \(arm64\)"):
+            instance_types.one_architecture(mixed)
+        assert instance_types.one_architecture(mixed[1:]) == "arm64"
+
+    def test_every_type_of_a_list_must_hold_the_engines_of_a_machine(self, cloud: Cloud) -> None:
+        api = Api(cloud_settings(cloud))
+        assert instance_types.engines_per_machine(instance_types.describe(api, ["m7i.2xlarge", "m7i.xlarge"])) == 4

@@ -1,0 +1,386 @@
+"""The provider ec2 as a whole, on the test cloud with machines on paper: faults, and nothing left over or doubled."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from fabfile import providers
+from fabfile.accounts import ImageKeeping, KeyKeeping, Sweeping
+from fabfile.errors import ProviderRefused
+from fabfile.machines import (
+    Authorizing,
+    Booting,
+    Cluster,
+    Event,
+    KeyPublishing,
+    Leasing,
+    Machine,
+    MachineSpec,
+    MachineState,
+    Priced,
+    Stoppable,
+    silent,
+)
+from fabfile.providers import ec2
+from fabfile.providers.ec2 import Ec2, instances, launching, power
+from fabfile.providers.ec2.api import Api
+from fabfile.settings import Settings
+from tests.cloud.fixtures import cloud_settings
+from tests.cloud.leftovers import leftovers
+from tests.cloud.server import Cloud
+
+LAB = Cluster("lab", "c0ffee", "me@here", 1_700_000_000.0)
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL4kjbCeiaZNxcUH5gmURVFRf/GP4x9AvUbuWBCBqNrM me"
+OWN = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAGKWgLV9ROzOgbmsJ0UrPV3VbDKVC6apMpt6QaTqmBO"
+CONTROLLER = MachineSpec("controller", 0, (KEY,))
+APIS: dict[str, Api] = {}
+
+
+def engines(*indexes: int) -> list[MachineSpec]:
+    return [MachineSpec("engine", index, (KEY,)) for index in indexes]
+
+
+FIVE = (CONTROLLER, *engines(0, 1, 2, 3))
+
+
+@pytest.fixture
+def paper(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    """A cloud of machines that nobody can reach, looked at without patience."""
+    cloud.on_paper()
+    monkeypatch.setattr(instances, "FIRST_LOOK", 0.02)
+    monkeypatch.setattr(instances, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(launching, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(launching, "SPOT_PAUSE", 0.05)
+    monkeypatch.setattr(launching, "UNSEEN", 1.0)
+    monkeypatch.setattr(power, "PAUSE", 0.05)
+    monkeypatch.setattr(power, "UNSEEN", 0.1)
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.01)
+    return cloud
+
+
+def provider(cloud: Cloud, **changes: Any) -> Ec2:
+    made = ec2.provider(cloud_settings(cloud, **{"packages": (), "boot_timeout": 5.0, **changes}))
+    made.api = APIS.setdefault(cloud.url, made.api)  # a client takes half a second to make
+    return made
+
+
+def create(cloud: Cloud, *specs: MachineSpec, heard: list[Event] | None = None, **changes: Any) -> dict[str, Machine]:
+    listen = silent if heard is None else heard.append
+    return {one.name: one for one in provider(cloud, **changes).create(LAB, specs or FIVE, listen)}
+
+
+def remove(cloud: Cloud) -> None:
+    lab = provider(cloud)
+    lab.destroy("lab", lab.find("lab").machines)
+    lab.clean("lab")
+
+
+def make_and_remove(cloud: Cloud) -> None:
+    create(cloud)
+    remove(cloud)
+
+
+def names(cloud: Cloud) -> list[str]:
+    return [one.name for one in provider(cloud).find("lab").machines]
+
+
+class TestWhatItIs:
+    def test_it_is_found_by_its_name_and_can_do_what_ec2_can(self) -> None:
+        found = providers.get(Settings(provider="ec2"))
+        assert found.name == "ec2"
+        assert found.owns_machines
+        for ability in (Stoppable, KeyPublishing, Booting, Leasing, Priced, KeyKeeping, ImageKeeping, Sweeping):
+            assert isinstance(found, ability)
+        assert not isinstance(found, Authorizing)
+
+    def test_the_names_of_all_providers_are_listed(self) -> None:
+        assert "ec2" in providers.NAMES
+
+    def test_a_gateway_is_the_way_to_private_addresses(self, paper: Cloud) -> None:
+        made = create(paper, *engines(0), public_address=False, gateway="me@127.0.0.9:2222")["engine-0"]
+        assert made.endpoint is not None
+        assert made.endpoint.host == made.private_address
+        assert made.endpoint.gateway is not None
+        assert made.endpoint.gateway.address == "me@127.0.0.9:2222"
+
+
+class TestCreate:
+    def test_the_request_as_it_comes_over_the_wire(self, paper: Cloud) -> None:
+        create(paper, tags=(("project", "spectra"),))
+        calls = {call.tags("instance")["ipyfleet:role"]: call for call in paper.called("RunInstances")}
+        assert set(calls) == {"controller", "engine"}
+        for call in calls.values():
+            params = call.params
+            assert params["InstanceInitiatedShutdownBehavior"] == "terminate"
+            assert params["MetadataOptions"]["HttpTokens"] == "required"
+            assert params["MetadataOptions"]["HttpPutResponseHopLimit"] == "1"
+            (volume,) = params["BlockDeviceMapping"]
+            assert (volume["Ebs"]["Encrypted"], volume["Ebs"]["DeleteOnTermination"]) == ("true", "true")
+            assert call.tags("instance") == call.tags("volume") == call.tags("network-interface")
+            assert call.tags("instance")["project"] == "spectra"
+            assert call.tags("instance")["ipyfleet:id"] == "c0ffee"
+        counts = {role: (call.params["MinCount"], call.params["MaxCount"]) for role, call in calls.items()}
+        assert counts == {"controller": ("1", "1"), "engine": ("4", "4")}
+        assert len({call.params["ClientToken"] for call in calls.values()}) == 2
+
+    def test_thirty_machines_take_no_more_calls_than_two(self, paper: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(instances, "FIRST_LOOK", 0.5)
+        monkeypatch.setattr(instances, "LONGEST_PAUSE", 2.0)
+        create(paper, CONTROLLER, *engines(0), boot_timeout=60.0)
+        few = Counter(call.action for call in paper.calls)
+        remove(paper)
+        paper.calls.clear()
+        lab = dataclasses.replace(LAB, id="again")
+        patient = provider(paper, boot_timeout=60.0)
+        assert len(patient.create(lab, (CONTROLLER, *engines(*range(29))), silent)) == 30
+        many = Counter(call.action for call in paper.calls)
+        assert len(provider(paper).find("lab").machines) == 30
+        looks = ("DescribeInstances",)  # as many as the machines take to boot
+        assert {action: count for action, count in many.items() if action not in looks} == {
+            action: count for action, count in few.items() if action not in looks
+        }
+        paper.calls.clear()
+        machines = patient.find("lab").machines
+        patient.note_deadline(machines, 1_900_000_000.0)
+        patient.destroy("lab", machines)
+        ended = Counter(call.action for call in paper.calls)
+        assert (ended["CreateTags"], ended["TerminateInstances"]) == (1, 1)
+
+    def test_a_growing_cluster_stays_in_its_zone(self, paper: Cloud) -> None:
+        first, second = paper.network.subnets
+        paper.faults.capacity = {first: 0}
+        create(paper, CONTROLLER, *engines(0))
+        paper.faults.capacity = None
+        create(paper, CONTROLLER, *engines(0, 1, 2))
+        assert {one.placement.zone for one in paper.instances()} == {second}
+
+    def test_machines_that_are_removed_and_wanted_again_are_new_ones(self, paper: Cloud) -> None:
+        first = create(paper)
+        lab = provider(paper)
+        lab.destroy("lab", [first["engine-2"]])
+        again = create(paper)
+        assert again["engine-2"].id != first["engine-2"].id
+        assert {name: one.id for name, one in again.items() if name != "engine-2"} == {
+            name: one.id for name, one in first.items() if name != "engine-2"
+        }
+
+
+class TestRoom:
+    def test_a_full_zone_leads_to_the_next(self, paper: Cloud) -> None:
+        first, second = paper.network.subnets
+        paper.faults.capacity = {first: 1}
+        create(paper)
+        assert len(paper.instances()) == 5
+        assert {one.placement.zone for one in paper.instances() if one.instance_type == "m7i.large"} == {second}
+
+    def test_no_room_anywhere_is_told_and_what_came_is_kept_for_the_next_run(self, paper: Cloud) -> None:
+        paper.faults.capacity = 3
+        with pytest.raises(ProviderRefused, match="of 5 machines came, missing: ") as refused:
+            create(paper)
+        assert refused.value.exit_code == 4
+        assert "InsufficientInstanceCapacity" in refused.value.seen
+        assert "`zones`" in refused.value.hint
+        assert len(names(paper)) == 3
+        paper.faults.capacity = None
+        assert len(create(paper)) == 5
+        assert len(paper.instances()) == 5
+        remove(paper)
+        assert leftovers(paper) == []
+
+    def test_with_min_engines_a_cluster_starts_short_and_says_so(self, paper: Cloud) -> None:
+        paper.faults.capacity = {"m7i.large": 2, "m6i.large": 0}
+        heard: list[Event] = []
+        made = create(paper, min_engines=4, engines=8, heard=heard)
+        assert sorted(made) == ["controller", "engine-0", "engine-1"]
+        assert sorted(event.machine for event in heard if event.machine) == ["engine-2", "engine-3"]
+        assert "going on without" in heard[-1].what
+
+    def test_fewer_than_min_engines_are_not_enough(self, paper: Cloud) -> None:
+        paper.faults.capacity = {"m7i.large": 2, "m6i.large": 0}
+        with pytest.raises(ProviderRefused, match="3 of 5 machines came"):
+            create(paper, min_engines=5, engines=8)
+
+    def test_engines_that_were_there_count_for_min_engines(self, paper: Cloud) -> None:
+        create(paper, CONTROLLER, *engines(0, 1))
+        paper.faults.capacity = {"m7i.large": 2, "m6i.large": 0}
+        assert sorted(create(paper, *engines(2, 3), min_engines=4, engines=8)) == []
+
+    def test_a_quota_is_named(self, paper: Cloud) -> None:
+        paper.answers.quotas = dict.fromkeys(paper.answers.quotas, 2.0)
+        with pytest.raises(ProviderRefused) as refused:
+            create(paper)
+        assert "VcpuLimitExceeded" in refused.value.seen
+        assert "Service Quotas" in refused.value.hint
+
+
+class TestFaults:
+    def test_a_lost_reply_doubles_no_machine(self, paper: Cloud) -> None:
+        paper.faults.lose_reply("RunInstances", times=2)
+        assert len(create(paper)) == 5
+        assert len(paper.instances()) == 5
+
+    def test_throttling_is_waited_out(self, paper: Cloud) -> None:
+        for action in ("DescribeInstances", "RunInstances", "TerminateInstances"):
+            paper.faults.throttle(action, times=2)
+        assert len(create(paper)) == 5
+        remove(paper)
+        assert leftovers(paper) == []
+
+    def test_instances_that_are_invisible_at_first(self, paper: Cloud) -> None:
+        paper.faults.hide_new_instances(looks=3)
+        assert len(create(paper)) == 5
+
+    def test_a_run_after_a_crash_before_anything_was_visible_doubles_nothing(self, paper: Cloud) -> None:
+        paper.faults.hide_new_instances(seconds=0.4)
+        with pytest.raises(ProviderRefused, match="does not show it"):
+            create(paper, boot_timeout=0.05)
+        assert len(create(paper)) == 5
+        assert len(paper.instances()) == 5
+
+    def test_credentials_that_expire_anywhere_on_the_way(self, paper: Cloud) -> None:
+        create(paper)
+        remove(paper)
+        calls = [call.action for call in paper.calls]
+        for step in range(len(calls) - calls.count("DescribeInstances") + 4):  # looks may be fewer the next time
+            paper.reset()
+            paper.on_paper()
+            expired = paper.faults.expire_credentials(after=step)
+            with pytest.raises(ProviderRefused) as refused:
+                make_and_remove(paper)
+            assert "log in again" in refused.value.hint, step
+            expired.times = 0
+            assert len(create(paper)) == 5, step
+            assert len(paper.instances()) == 5, step
+            remove(paper)
+            assert leftovers(paper) == [], step
+
+    def test_a_permission_that_is_lacking_is_named(self, paper: Cloud) -> None:
+        paper.faults.deny("RunInstances")
+        with pytest.raises(ProviderRefused, match="not authorized") as refused:
+            create(paper)
+        assert "policy" in refused.value.hint
+        assert paper.instances() == []
+
+
+class TestSpot:
+    def test_engines_only_and_interrupted_ones_are_reported_and_replaced(self, paper: Cloud) -> None:
+        made = create(paper, spot=True)
+        assert {name for name, one in made.items() if one.interruptible} == {f"engine-{k}" for k in range(4)}
+        paper.interrupt(made["engine-1"].id)
+        (lost,) = [one for one in provider(paper).find("lab").machines if one.state is MachineState.FAILED]
+        assert lost.name == "engine-1"
+        assert lost.detail.startswith("interrupted: ")
+        lab = provider(paper, spot=True)
+        lab.destroy("lab", [lost])
+        assert names(paper) == ["controller", "engine-0", "engine-2", "engine-3"]
+        again = create(paper, spot=True)
+        assert again["engine-1"].id != lost.id
+        assert all(one.state is MachineState.RUNNING for one in provider(paper).find("lab").machines)
+
+    def test_without_spot_capacity_engines_are_on_demand_after_the_deadline(self, paper: Cloud) -> None:
+        paper.faults.capacity = {"spot": 1}
+        made = create(paper, spot=True, spot_deadline=0.2)
+        assert Counter(one.interruptible for one in made.values()) == {True: 1, False: 4}
+
+    def test_without_fallback_they_are_missing(self, paper: Cloud) -> None:
+        paper.faults.capacity = {"spot": 1}
+        with pytest.raises(ProviderRefused, match="2 of 5 machines came") as refused:
+            create(paper, spot=True, spot_deadline=0.1, spot_fallback=False)
+        assert "on spot" in refused.value.seen
+
+    def test_stopping_ends_them_and_keeps_the_others(self, paper: Cloud) -> None:
+        made = create(paper, CONTROLLER, *engines(0), spot=True)
+        lab = provider(paper)
+        lab.stop("lab", list(made.values()))
+        (left,) = lab.find("lab").machines
+        assert (left.name, left.state) == ("controller", MachineState.STOPPED)
+
+
+class TestLife:
+    def test_started_machines_have_new_public_addresses(self, paper: Cloud) -> None:
+        made = create(paper, CONTROLLER, *engines(0))
+        lab = provider(paper)
+        lab.stop("lab", list(made.values()))
+        paper.pace.boot = 0.3
+        assert {one.state for one in lab.find("lab").machines} == {MachineState.STOPPED}
+        assert all(one.endpoint is None for one in lab.find("lab").machines)
+        started = {one.name: one for one in lab.start("lab", list(made.values()))}
+        assert list(started) == list(made)
+        for name, one in started.items():
+            assert one.state is MachineState.RUNNING
+            before = made[name]
+            assert (one.id, one.private_address, one.host_keys) == (before.id, before.private_address, before.host_keys)
+            assert one.endpoint is not None
+            assert before.endpoint is not None
+            assert one.endpoint.host != before.endpoint.host
+            assert one.endpoint.key_alias == before.endpoint.key_alias == one.id
+
+    def test_starting_lets_this_computer_in_from_where_it_is_now(self, paper: Cloud) -> None:
+        made = create(paper, CONTROLLER)
+        provider(paper).stop("lab", list(made.values()))
+        paper.calls.clear()
+        provider(paper, ssh_from=("127.9.0.0/16",)).start("lab", list(made.values()))
+        (rule,) = paper.called("AuthorizeSecurityGroupIngress")
+        assert "127.9.0.0/16" in str(rule.params)
+        assert provider(paper).settings.ssh_from[0] in str(paper.called("RevokeSecurityGroupIngress")[0].params)
+
+    def test_one_that_switched_itself_off_is_gone(self, paper: Cloud) -> None:
+        made = create(paper, CONTROLLER, *engines(0))
+        paper.lives[made["engine-0"].id].power_off()
+        assert names(paper) == ["controller"]
+
+    def test_host_keys_that_do_not_fit_into_a_tag_are_refused(self, paper: Cloud) -> None:
+        made = create(paper, CONTROLLER)["controller"]
+        with pytest.raises(ProviderRefused, match="do not fit"):
+            provider(paper).publish_host_keys(made, [OWN] * 4, "")
+
+    def test_the_console_of_nothing_is_empty(self, paper: Cloud) -> None:
+        made = create(paper, CONTROLLER)["controller"]
+        assert "on paper" in provider(paper).console(made)
+        assert provider(paper).console(dataclasses.replace(made, id="i-0123456789abcdef0")) == ""
+        provider(paper).destroy("lab", [made])
+        assert provider(paper).console(made) == ""
+
+    def test_a_console_of_an_older_type_is_read_as_it_was_posted_last(self, paper: Cloud) -> None:
+        made = create(paper, CONTROLLER)["controller"]
+        paper.faults.plan("GetConsoleOutput", "UnsupportedOperation", when=lambda call: "Latest" in call.params)
+        assert "on paper" in provider(paper).console(made)
+
+
+class TestRemains:
+    def test_a_cluster_of_which_only_group_and_key_are_left_is_found_and_cleaned(self, paper: Cloud) -> None:
+        create(paper, CONTROLLER)
+        lab = provider(paper)
+        lab.destroy("lab", lab.find("lab").machines)
+        found = lab.find("lab")
+        assert (found.cluster, found.machines) == (LAB, ())
+        lab.clean("lab")
+        assert lab.find("lab").cluster is None
+        assert leftovers(paper) == []
+
+    def test_a_group_in_use_is_waited_for(self, paper: Cloud) -> None:
+        paper.pace.end = 0.3
+        create(paper, CONTROLLER)
+        remove(paper)
+        assert leftovers(paper) == []
+        assert any(call.error == "DependencyViolation" for call in paper.called("DeleteSecurityGroup"))
+
+    def test_a_volume_that_outlived_its_machine_goes_too(self, paper: Cloud) -> None:
+        create(paper, CONTROLLER)
+        api = provider(paper).api
+        tags = [{"ResourceType": "volume", "Tags": [{"Key": "ipyfleet:cluster", "Value": "lab"}]}]
+        zone = next(iter(paper.network.subnets))
+        api.ec2.create_volume(AvailabilityZone=zone, Size=1, TagSpecifications=tags)
+        others = api.ec2.create_volume(AvailabilityZone=zone, Size=1)["VolumeId"]
+        remove(paper)
+        assert leftovers(paper) == [f"volume {others}"]
+
+    def test_machines_that_are_there_are_named_and_nothing_is_taken_from_them(self, paper: Cloud) -> None:
+        create(paper)
+        with pytest.raises(ProviderRefused, match="controller"):
+            provider(paper).clean("lab")
+        assert len(create(paper)) == 5
