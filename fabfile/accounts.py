@@ -117,7 +117,8 @@ class Zone:
 class MachineType:
     """A size of machines; ``cpus`` counts those that its system sees, ``memory_mb`` is in MiB.
 
-    ``zones`` are those of the region that offer it, empty when nobody asked; ``detail`` is what else matters.
+    ``zones`` are those of the region that offer it, empty when nobody asked; ``hourly`` is the price of one that stays,
+    in US dollars an hour, None when nobody asked or says; ``detail`` is what else matters.
     """
 
     name: str
@@ -125,6 +126,7 @@ class MachineType:
     memory_mb: int
     architectures: tuple[str, ...] = ()
     zones: tuple[str, ...] = ()
+    hourly: float | None = None
     detail: str = ""
 
 
@@ -178,7 +180,7 @@ class Pricing(Protocol):
     def prices(self, types: Sequence[str], days: int) -> tuple[Price, ...]:
         """What machines of these types cost (those of the settings for none), with the last so many days' history.
 
-        What cannot be read is missing, not an error.
+        What cannot be read is missing; raises ProviderRefused when nothing of it can be.
         """
 
 

@@ -63,10 +63,10 @@ def images(found: Sequence[ImageInfo]) -> list[str]:
 def regions(found: Sequence[Region]) -> list[str]:
     """Regions, the current one marked."""
     rows = [
-        ("*" if one.current else "", one.name, "" if one.usable else "not enabled for this account", one.detail)
+        ("*" if one.current else "", one.name, one.detail if one.usable else "not enabled for this account")
         for one in found
     ]
-    return table(("", "region", "", "where"), rows, "no regions")
+    return table(("", "region", ""), rows, "no regions")
 
 
 def zones(found: Sequence[Zone]) -> list[str]:
@@ -76,12 +76,19 @@ def zones(found: Sequence[Zone]) -> list[str]:
 
 
 def machine_types(found: Sequence[MachineType]) -> list[str]:
-    """Types of machines with processors, memory, architectures and zones."""
+    """Types of machines with processors, memory, architectures, and price and zones where they are known."""
     rows = [
-        (one.name, str(one.cpus), f"{one.memory_mb / 1024:g} GB", ", ".join(one.architectures), " ".join(one.zones))
+        (
+            one.name,
+            str(one.cpus),
+            f"{round(one.memory_mb / 1024, 2):g} GB",
+            ", ".join(one.architectures),
+            "" if one.hourly is None else f"{one.hourly:.4f}",
+            " ".join(one.zones),
+        )
         for one in found
     ]
-    return table(("type", "CPUs", "memory", "architecture", "zones"), rows, "no such types")
+    return table(("type", "CPUs", "memory", "architecture", "USD/h", "zones"), rows, "no such types")
 
 
 def prices(found: Sequence[Price]) -> list[str]:
@@ -92,7 +99,10 @@ def prices(found: Sequence[Price]) -> list[str]:
         shown = [f"{value:.4f}" for value in (spot.now, spot.least, spot.mean, spot.most)] if spot else [""] * 4
         rows.append((one.type, one.zone, "" if one.fixed is None else f"{one.fixed:.4f}", *shown))
     head = ("type", "zone", "on demand", "spot now", "least", "mean", "most")
-    return [*table(head, rows, "no prices can be read"), *(["US dollars an hour"] if rows else [])]
+    return [
+        *table(head, rows, "no such types have a price; `invoke types` shows those that there are"),
+        *(["US dollars an hour"] if rows else []),
+    ]
 
 
 def leftovers(found: Sequence[Leftover]) -> list[str]:

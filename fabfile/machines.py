@@ -209,6 +209,22 @@ class Connecting(Protocol):
 
 
 @runtime_checkable
+class Specifying(Protocol):
+    """A provider that knows which processors its machines have: they need not be this computer's."""
+
+    def hardware(self) -> str:
+        """What ``uname -m`` says on every machine of the cluster."""
+
+
+@runtime_checkable
+class Guarding(Protocol):
+    """A provider that lets in who comes from certain networks, of which this computer may have changed its own."""
+
+    def let_in(self, cluster: Cluster) -> bool:
+        """Let in whom the settings name, this computer being where it is now; whether anything had to be changed."""
+
+
+@runtime_checkable
 class KeyPublishing(Protocol):
     """A provider whose machines come with a throw-away host key, and that keeps what replaces it for all to see."""
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from . import host_keys
 from .errors import HostKeyError, UsageError
 from .remote import Credentials, Endpoint
+from .settings import Settings
 
 KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 MOST_HOPS = 8
@@ -48,6 +49,19 @@ def resolve(named: str, *, config: Path | None = None, key_files: Sequence[str] 
     """
     endpoint, known = _resolve(named, config, key_files, None, 0)
     return NamedHost(named, endpoint, known)
+
+
+def gateway(settings: Settings) -> NamedHost | None:
+    """The host of the setting ``gateway``, through which machines with private addresses are reached; None without."""
+    if not settings.gateway:
+        return None
+    return resolve(settings.gateway, config=Path(settings.ssh_config).expanduser() if settings.ssh_config else None)
+
+
+def strangers(host: NamedHost) -> tuple[Endpoint, ...]:
+    """The hosts on the way, itself included, of which the user's ssh knows no key that is not revoked."""
+    pairs = zip(hops(host.endpoint), host.known, strict=True)
+    return tuple(hop for hop, known in pairs if not set(known.keys) - set(known.revoked))
 
 
 def admit(

@@ -10,11 +10,12 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from . import connection_files, engines, hub, record, service_managers
 from .connection import Connection, parse
 from .errors import ClusterError, Locked, UsageError
-from .machines import Authorizing, Cluster, Found, Machine, MachineState, Priced
+from .machines import Authorizing, Cluster, Found, Guarding, Machine, MachineState, Priced
 from .plan import Seen, Slot
 from .remote import each
 from .run import Run
@@ -70,7 +71,7 @@ def ask_hub(run: Run, found: Found) -> HubView:
     if connection is None or controller is None or controller.state is not MachineState.RUNNING:
         return HubView("")
     try:
-        info = run.tunnel_to(controller, connection)
+        info = _way_to(run, found.cluster, controller, connection)
     except Locked:
         return HubView("in use")
     except ClusterError:
@@ -89,6 +90,22 @@ def ask_hub(run: Run, found: Found) -> HubView:
         tuple(known.values()),
         tuple(sorted(known[number] for number, slot in slots.items() if not slot)),
     )
+
+
+def _way_to(run: Run, cluster: Cluster | None, controller: Machine, connection: Connection) -> dict[str, Any]:
+    """The client document through the tunnel, this computer being let in first if it comes from elsewhere than before.
+
+    Only a command that may change the cluster does that: two people who just look would shut each other out in turns.
+    """
+    try:
+        return run.tunnel_to(controller, connection)
+    except Locked:
+        raise
+    except ClusterError:
+        if not (cluster and run.store.locked and isinstance(run.provider, Guarding) and run.provider.let_in(cluster)):
+            raise
+    run.tell("this computer let in from where it is now")
+    return run.tunnel_to(controller, connection)
 
 
 def _ask_services(run: Run, observed: Observed) -> dict[str, str]:

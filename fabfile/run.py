@@ -12,10 +12,10 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import host_key_rotation, host_keys, record, tunnel
+from . import host_key_rotation, host_keys, named_hosts, record, tunnel
 from .connection import Connection
 from .errors import Locked, ProviderRefused, at_machine, raise_together
-from .machines import Connecting, Event, Machine, OnEvent, Provider, machine_name, silent, wait_for_ssh
+from .machines import Connecting, Event, Machine, OnEvent, Provider, Specifying, machine_name, silent, wait_for_ssh
 from .plan import Slot
 from .record import PastRun, Record, Timing
 from .remote import Credentials, Host, each
@@ -51,7 +51,7 @@ class Run:
     @property
     def software(self) -> Software:
         """What hosts must have."""
-        return software(self.settings)
+        return software(self.settings, self.provider.hardware() if isinstance(self.provider, Specifying) else "")
 
     @property
     def elapsed(self) -> float:
@@ -115,7 +115,14 @@ class Run:
         return (own, *self.settings.ssh_keys)
 
     def pin(self, machines: Iterable[Machine]) -> None:
-        """Write the host keys that the provider vouches for into the cluster's own file."""
+        """Write the host keys that the provider vouches for into the cluster's own file.
+
+        Those of ``gateway`` are taken over from the user's own known_hosts; raises HostKeyError when it has none.
+        """
+        machines = tuple(machines)
+        gateway = named_hosts.gateway(self.settings)
+        if gateway and any(one.endpoint and one.endpoint.gateway for one in machines):
+            named_hosts.admit(gateway, self.credentials)
         for machine in machines:
             if machine.endpoint and machine.host_keys:
                 pinned = host_keys.pinned(self.credentials.known_hosts, machine.endpoint)

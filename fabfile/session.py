@@ -15,7 +15,7 @@ from invoke.exceptions import Exit
 
 from . import hooks, providers, record, report
 from .errors import NoSuchCluster, ProviderRefused, UsageError, addressed
-from .machines import Finding, Machine
+from .machines import Finding, Machine, Provider
 from .observation import foreign
 from .plan import Plan, Slot
 from .run import Run
@@ -57,6 +57,17 @@ def open_run(c: Context, doing: str = "", **options: str) -> Run:
             hint=f"choose another name with --cluster, or a template of provider {known.provider} with --template",
         )
     return Run(settings, providers.get(settings), store, known, doing=doing)
+
+
+def account(c: Context, template: str = "") -> Provider:
+    """The provider of a template, for what is about its account and about no cluster.
+
+    Without a template it is the one that the cluster of the settings was made with, as for every other command. With
+    one, the record is not even read: clusters that are elsewhere, or a record that is broken, are in nobody's way.
+    """
+    settings = settings_of(c, template=template)
+    known = "" if template else record.load(Store(settings.cluster)).template
+    return providers.get(settings_of(c, template=known) if known else settings)
 
 
 @contextmanager

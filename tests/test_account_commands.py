@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from invoke.context import Context
 
-from fabfile import providers, report
+from fabfile import host_keys, providers, report
+from fabfile.accounts import Leftover, LeftoverKind
 from fabfile.commands import account, images, keys
 from fabfile.errors import ClusterError, NoSuchCluster, ProviderRefused, UsageError
 from fabfile.machines import Cluster, MachineSpec, silent
+from fabfile.record import Record
+from fabfile.state import Store
 from tests.fakes.account import AccountProvider
 from tests.fakes.provider import MemoryProvider, World
 
@@ -47,12 +50,13 @@ class TestKeys:
         body(keys.list_)
         assert "lab" in capsys.readouterr().out
 
-    @pytest.mark.parametrize("options", [{}, {"name": "lab"}, {"file": "/tmp/x"}])
+    @pytest.mark.parametrize("options", [{}, {"name": "lab"}, {"file": "x"}, {"name": " ", "file": "x"}])
     @pytest.mark.parametrize("task", [keys.create, keys.import_])
     def test_what_is_missing_is_told_with_an_example(self, provider, task, options):
         with pytest.raises(UsageError, match="a name and a file are needed") as error:
             body(task, **options)
         assert "--name lab --file" in error.value.hint
+        assert (".pub" in error.value.hint) == (task is keys.import_)
 
     def test_no_file_is_overwritten_and_no_name_taken_twice(self, provider, tmp_path):
         (tmp_path / "lab.pub").write_text("precious")
@@ -62,6 +66,17 @@ class TestKeys:
         with pytest.raises(UsageError, match="has a key pair lab already"):
             body(keys.create, name="lab", file=str(tmp_path / "other"))
         assert sorted(path.name for path in tmp_path.glob("*lab*")) == ["lab.pub"]
+
+    def test_a_file_that_cannot_be_written_is_told_before_the_account_has_anything(
+        self, provider, tmp_path, monkeypatch
+    ):
+        def full(path, comment):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(host_keys, "make_key_pair", full)
+        with pytest.raises(UsageError, match="cannot be written: No space left"):
+            body(keys.create, name="lab", file=str(tmp_path / "lab"))
+        assert provider.keys == {}
 
     def test_a_public_key_is_given_and_a_private_one_never(self, provider, tmp_path):
         body(keys.create, name="one", file=str(tmp_path / "one"))
@@ -104,9 +119,9 @@ class TestWhatThereIs:
             body(task)
         text = capsys.readouterr().out
         assert "*  here-1" in text
-        assert "not enabled for this account" in text
+        assert "there-1  not enabled for this account" in text
         assert "here-1a  h1" in text
-        assert "small  1     1 GB" in text
+        assert "small  1     1 GB    arm64         0.1000" in text
         assert "big   here-1a  0.1000     0.0250    0.0100" in text
 
     def test_types_can_be_narrowed_down(self, provider, capsys):
@@ -115,12 +130,30 @@ class TestWhatThereIs:
             text = capsys.readouterr().out
             assert ("big" in text, "small" in text) == (True, False), options
 
+    def test_prices_of_many_types_are_not_asked_for_nor_missed_where_they_cannot_be_read(
+        self, provider, capsys, monkeypatch
+    ):
+        def refuse(types, days):
+            raise ProviderRefused("reading prices was refused")
+
+        monkeypatch.setattr(provider, "prices", refuse)
+        body(account.types, json=True)
+        assert [one["hourly"] for one in json.loads(capsys.readouterr().out)] == [None, None]
+        monkeypatch.setattr(account, "FEW", 1)
+        monkeypatch.setattr(provider, "prices", lambda types, days: pytest.fail("asked"))
+        body(account.types)
+
     @pytest.mark.parametrize(
         ("task", "options", "said"),
         [
+            (account.types, {"cpus": "-1"}, "--cpus must be a number, not '-1'"),
+            (account.types, {"memory": "nan"}, "--memory must be a number, not 'nan'"),
             (account.types, {"cpus": "many"}, "--cpus must be a number, not 'many'"),
+            (account.types, {"cpus": "nan"}, "--cpus must be a number, not 'nan'"),
+            (account.types, {"memory": "-3"}, "--memory must be a number, not '-3'"),
+            (account.prices, {"days": "1.5"}, "--days must be a whole number"),
             (account.types, {"architecture": "sparc"}, "there is no sparc"),
-            (account.prices, {"days": "0"}, "--days must be from 1 to 90"),
+            (account.prices, {"days": "0"}, "--days must be a whole number from 1 to 90"),
             (account.prices, {"days": "a week"}, "--days must be a number"),
         ],
     )
@@ -136,6 +169,9 @@ class TestWhatThereIs:
         text = capsys.readouterr().out
         assert "lab      ada@desk" in text
         assert "1 running  none   0.10 USD/h" in text
+        body(account.clusters, json=True)
+        (seen,) = json.loads(capsys.readouterr().out)
+        assert (seen["cluster"]["name"], seen["hourly"]) == ("lab", 0.1)
 
     def test_the_console_of_a_machine_is_shown(self, provider, capsys):
         with pytest.raises(NoSuchCluster):
@@ -158,9 +194,13 @@ class TestSweep:
             body(account.sweep, delete=True)
         body(account.sweep, delete=True, yes=True)
         assert provider.left == []
-        assert "1 removed" in capsys.readouterr().out
+        assert "1 of 1 removed" in capsys.readouterr().out
         body(account.sweep, delete=True)  # nothing to ask about
         assert "nothing is left over" in capsys.readouterr().out
+
+    def test_json_is_all_that_is_printed(self, provider, capsys):
+        body(account.sweep, delete=True, yes=True, json=True)
+        assert [one["id"] for one in json.loads(capsys.readouterr().out)] == ["vol-1"]
 
     def test_a_no_removes_nothing(self, provider, monkeypatch):
         monkeypatch.setattr(report, "can_ask", lambda: True)
@@ -170,9 +210,73 @@ class TestSweep:
         assert provider.left
 
     def test_what_stays_is_named(self, provider):
-        provider.stubborn = True
-        with pytest.raises(ClusterError, match="still there: vol-1"):
+        provider.stubborn = {"vol-1"}
+        with pytest.raises(ClusterError, match="still there: volume vol-1"):
             body(account.sweep, delete=True, yes=True)
+
+    def test_what_was_removed_is_said_also_when_something_could_not_be(self, provider, capsys):
+        provider.left.append(Leftover(LeftoverKind.SNAPSHOT, "snap-1"))
+        provider.stubborn, provider.refusal = {"vol-1"}, ProviderRefused("the volume vol-1 is in use")
+        with pytest.raises(ProviderRefused, match="vol-1 is in use"):
+            body(account.sweep, delete=True, yes=True)
+        assert "1 of 2 removed" in capsys.readouterr().out
+        assert [one.id for one in provider.left] == ["vol-1"]
+
+    def test_credentials_that_expire_midway_are_what_is_told(self, provider, monkeypatch):
+        answers = [provider.leftovers()]
+
+        def look():
+            if not answers:
+                raise ProviderRefused("may not look")
+            return answers.pop()
+
+        monkeypatch.setattr(provider, "leftovers", look)
+        provider.refusal = ProviderRefused("the credentials have expired")
+        with pytest.raises(ProviderRefused, match="have expired"):
+            body(account.sweep, delete=True, yes=True)
+
+
+class TestOfNoCluster:
+    """What is about the account must not depend on which cluster happens to be in the record."""
+
+    EVERY = (
+        (account.clusters, {}),
+        (account.regions, {}),
+        (account.zones, {}),
+        (account.types, {}),
+        (account.prices, {}),
+        (account.sweep, {"delete": True, "yes": True}),
+        (keys.list_, {}),
+        (images.list_, {}),
+        (images.bake, {}),
+        (images.remove, {"image": "image-1", "yes": True}),
+    )
+
+    @staticmethod
+    def recorded(provider: str, template: str) -> Store:
+        store = Store("ipython")
+        with store.lock("provision"):
+            cluster = Cluster("ipython", "c0ffee", "ada@desk", 1_700_000_000.0)
+            Record(cluster, provider, template).save(store)
+        return store
+
+    @pytest.mark.parametrize(("task", "options"), EVERY)
+    def test_a_cluster_at_another_provider_is_in_nobodys_way(self, provider, task, options):
+        self.recorded("static", "static")
+        body(task, template="local", **options)
+
+    @pytest.mark.parametrize(("task", "options"), EVERY)
+    def test_a_cluster_at_the_same_provider_is_not_written_to(self, provider, task, options):
+        store = self.recorded("local", "local")
+        before = store.read("record")
+        body(task, **options)
+        assert store.read("record") == before
+
+    def test_a_record_that_is_broken_hinders_nobody_who_names_a_template(self, provider, capsys):
+        store = self.recorded("local", "local")
+        store.path("record.json").write_text("{")
+        body(account.sweep, template="local")
+        assert "vol-1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -182,6 +286,7 @@ class TestSweep:
         (keys.remove, {"name": "x", "yes": True}),
         (images.list_, {}),
         (images.bake, {}),
+        (images.remove, {"image": "x", "yes": True}),
         (account.regions, {}),
         (account.zones, {}),
         (account.types, {}),

@@ -11,8 +11,8 @@ import pytest
 from fabfile import chain, hub, observation, tunnel
 from fabfile.client_file import client_file_path
 from fabfile.connection_files import ENGINE
-from fabfile.errors import HubSilent, ServiceFailed, UsageError
-from fabfile.machines import Found, MachineState
+from fabfile.errors import HubSilent, RemoteError, ServiceFailed, UsageError
+from fabfile.machines import Cluster, Found, MachineState
 from fabfile.settings import Settings
 from tests.fakes.commands import (
     SETTINGS,
@@ -210,6 +210,30 @@ def test_a_tunnel_opened_without_the_lock_is_closed_when_the_cluster_was_removed
     monkeypatch.setattr(tunnel, "ensure_tunnel", slowly)
     assert observation.look(run).hub == "in use"
     assert_nothing_left(fleet, tmp_path)
+
+
+def test_who_comes_from_elsewhere_is_let_in_by_a_command_that_may_change_the_cluster(fleet, tmp_path, monkeypatch):
+    provision(fleet, tmp_path, 1)
+    fleet.tunnels.clear()
+    let_in: list[str] = []
+    open_tunnel = tunnel.ensure_tunnel
+
+    def shut_out(*args: Any, **options: Any) -> tunnel.Tunnel:
+        if not let_in:
+            raise RemoteError("no answer")
+        return open_tunnel(*args, **options)
+
+    def admit(self: MemoryProvider, cluster: Cluster) -> bool:
+        let_in.append(cluster.name)
+        return len(let_in) == 1
+
+    monkeypatch.setattr(tunnel, "ensure_tunnel", shut_out)
+    monkeypatch.setattr(MemoryProvider, "let_in", admit, raising=False)
+    run = new_run(fleet, tmp_path, SETTINGS)
+    assert (observation.look(run).hub, let_in) == ("silent", [])
+    with run.store.lock("provision"):
+        assert observation.observe(run).hub == "answers"
+    assert let_in == ["lab"]
 
 
 def test_with_min_engines_the_rest_is_counted_without_waiting_for_what_failed(fleet, tmp_path, monkeypatch):

@@ -112,6 +112,43 @@ class TestBake:
         assert (its["ipyfleet:role"], its["project"]) == ("engine", "spectra")
         assert call.params["InstanceInitiatedShutdownBehavior"] == "terminate"
 
+    def test_what_is_asked_to_the_letter(
+        self, cloud: Cloud, settings: Settings, api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(baking.getpass, "getuser", lambda: "ada")
+        monkeypatch.setattr(baking.platform, "node", lambda: "desk")
+        made = bake(api, settings)
+        (call,) = cloud.called("CreateImage")
+        (launched,) = {one["InstanceId"] for one in Account(cloud).see()}
+        assert {name: value for name, value in call.params.items() if name != "TagSpecification"} == {
+            "InstanceId": launched,
+            "Name": f"ipyfleet 50f7 {made.base}",
+            "Description": f"{made.base} with Python {PYTHON} and software 50f7 of ipyfleet",
+        }
+        its = call.tags("image")
+        assert call.tags("snapshot") == its
+        cluster = {name: its.pop(f"ipyfleet:{name}") for name in ("cluster", "id", "created")}
+        assert cluster["cluster"].startswith("bake-")
+        assert float(cluster["created"]) == pytest.approx(time.time(), abs=120)
+        assert its == {
+            "Name": f"ipyfleet 50f7 {made.base}",
+            "ipyfleet:owner": "ada@desk",
+            "ipyfleet:schema": "1",
+            "ipyfleet:software": "50f7",
+            "ipyfleet:python": PYTHON,
+            "ipyfleet:base": made.base,
+            "ipyfleet:login-user": "root",
+        }
+
+    def test_an_image_that_amazon_could_not_make_is_told_with_a_command_that_can_be_run(
+        self, settings: Settings, api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        failed = {"ImageId": "ami-1", "State": "failed", "StateReason": {"Message": "Client.InternalError"}}
+        monkeypatch.setattr(baking, "_ours", lambda api: [failed])
+        with pytest.raises(ProviderRefused, match=r"could not make the image ami-1: Client\.InternalError") as caught:
+            baking._wait_for_image(api, "ami-1", lambda event: None)
+        assert "`invoke images.remove --image ami-1`" in caught.value.hint
+
     def test_a_lost_answer_makes_no_second_image(self, cloud: Cloud, settings: Settings, api: Api) -> None:
         cloud.faults.lose_reply("CreateImage")
         made = bake(api, settings)

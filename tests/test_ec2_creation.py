@@ -6,6 +6,7 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -103,6 +104,30 @@ class TestMade:
         account.end(account.ids("running")[0])
         assert sorted(make(account, *engines(0, 1)).machines) == ["engine-0", "engine-1"]
         assert len(account.ids("running")) == 2
+
+    def test_a_machine_that_is_in_sight_later_than_others_of_its_call_is_not_made_again(self) -> None:
+        account = Account()
+        made = make(account, *engines(0, 1, 2)).machines
+        account.hidden[made["engine-2"].id] = 3
+        again = make(account, *engines(0, 1, 2)).machines
+        assert {name: one.id for name, one in again.items()} == {name: one.id for name, one in made.items()}
+        assert len(account.instances) == 3
+
+    def test_a_cluster_grows_at_once(self, clock: list[float]) -> None:
+        account = Account()
+        make(account, *engines(0))
+        clock.clear()
+        make(account, CONTROLLER, *engines(0, 1))
+        assert sum(clock) < 1
+
+    def test_a_machine_that_an_old_call_never_got_is_made_at_once(self, clock: list[float]) -> None:
+        account = Account(room={("m7i.large", "subnet-a"): 1})
+        make(account, *engines(0, 1))
+        account.room = {}
+        account.instances[account.ids("running")[0]]["LaunchTime"] = datetime.now(UTC) - timedelta(minutes=5)
+        clock.clear()
+        assert len(make(account, *engines(0, 1)).machines) == 2
+        assert sum(clock) < 1
 
     def test_one_that_is_off_is_there_too_and_is_not_waited_for(self, clock: list[float]) -> None:
         account = Account()
@@ -263,8 +288,9 @@ class TestJudged:
 
     def test_without_a_controller_nothing_is_enough(self) -> None:
         missing = Outcome({}, (Missing("controller", "no room"),))
-        with pytest.raises(ProviderRefused, match="missing: controller"):
+        with pytest.raises(ProviderRefused, match="missing: controller") as refused:
             judge(missing, 3, True, lambda event: None)
+        assert "--min-engines" not in refused.value.hint
 
     def test_nothing_missing_is_nothing_to_judge(self) -> None:
         judge(Outcome(), 3, False, lambda event: None)

@@ -1,4 +1,4 @@
-"""Images and types of machines: chosen on the test cloud, whose catalogue is the distributions'."""
+"""Images: chosen on the test cloud, whose catalogue is the distributions'."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fabfile.errors import ProviderRefused
-from fabfile.providers.ec2 import images, instance_types
+from fabfile.providers.ec2 import images
 from fabfile.providers.ec2.api import Api
 from tests.cloud.fixtures import cloud_settings
 
@@ -47,6 +47,19 @@ class TestReleases:
         cloud.faults.plan("GetParameter", "AccessDeniedException", times=9)
         assert choose(cloud) == by_parameter  # not the stranger's, which calls itself newer
 
+    def test_where_nothing_leads_to_the_parameters_it_is_found_by_its_makers_name(
+        self, cloud: Cloud, debian: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from botocore.exceptions import EndpointConnectionError
+
+        def unreachable(**_: Any) -> None:
+            raise EndpointConnectionError(endpoint_url="https://ssm.invalid")
+
+        settings = cloud_settings(cloud, login_user="")
+        api = Api(settings)
+        monkeypatch.setattr(api.ssm, "get_parameter", unreachable)
+        assert images.choose(api, settings, "x86_64") == choose(cloud)
+
     def test_a_parameter_that_names_a_strangers_image_is_not_believed(
         self, cloud: Cloud, debian: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -82,6 +95,15 @@ class TestGiven:
         with pytest.raises(ProviderRefused, match="is for arm64, but machines will be x86_64"):
             choose(cloud, image=self.theirs(cloud, "debian-12-arm64-20250703-2160"))
 
+    def test_one_that_is_not_ready_is_refused(self, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+        image = self.theirs(cloud, "debian-12-amd64-20250703-2160")
+        settings = cloud_settings(cloud, image=image)
+        api = Api(settings)
+        (found,) = api.paged("describe_images", "Images", ImageIds=[image])
+        monkeypatch.setattr(api, "paged", lambda *_, **__: [{**found, "State": "pending"}])
+        with pytest.raises(ProviderRefused, match="cannot be used: it is pending"):
+            images.choose(api, settings, "x86_64")
+
     def test_one_that_is_not_there_is_refused(self, cloud: Cloud) -> None:
         with pytest.raises(ProviderRefused, match="there is no image ami-0123456789abcdef0"):
             choose(cloud, image="ami-0123456789abcdef0")
@@ -111,28 +133,3 @@ def test_an_image_of_ours_with_the_software_comes_before_a_release(cloud: Cloud,
     assert (image.id, image.baked, image.python, image.login_user) == (fitting, "s0ftware", "3.11", "admin")
     assert choose(cloud, "arm64", "s0ftware").name == "debian-12-arm64-20250703-2160"
     assert choose(cloud, software="third").name == "debian-12-amd64-20250703-2160"
-
-
-class TestTypes:
-    def test_they_are_described_in_their_order_by_one_question(self, cloud: Cloud) -> None:
-        found = instance_types.describe(Api(cloud_settings(cloud)), ["t3.small", "m7i.large"])
-        assert [(one.name, one.cpus, one.memory_mb) for one in found] == [
-            ("t3.small", 2, 2048),
-            ("m7i.large", 2, 8192),
-        ]
-        assert [one.action for one in cloud.calls].count("DescribeInstanceTypes") == 1
-
-    def test_an_unknown_one_is_refused_with_the_nearest_that_there_is(self, cloud: Cloud) -> None:
-        with pytest.raises(ProviderRefused, match=r"no machines of type m7i\.larg; did you mean m7i\.large\?"):
-            instance_types.describe(Api(cloud_settings(cloud)), ["m7i.larg"])
-
-    def test_types_that_cannot_run_one_image_are_refused(self, cloud: Cloud) -> None:
-        api = Api(cloud_settings(cloud))
-        mixed = instance_types.describe(api, ["m7i.large", "m7g.large"])
-        with pytest.raises(ProviderRefused, match=r"m7i\.large \(x86_64\), m7g\.large \(arm64\)"):
-            instance_types.one_architecture(mixed)
-        assert instance_types.one_architecture(mixed[1:]) == "arm64"
-
-    def test_every_type_of_a_list_must_hold_the_engines_of_a_machine(self, cloud: Cloud) -> None:
-        api = Api(cloud_settings(cloud))
-        assert instance_types.engines_per_machine(instance_types.describe(api, ["m7i.2xlarge", "m7i.xlarge"])) == 4

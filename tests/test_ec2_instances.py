@@ -90,7 +90,7 @@ class TestParsed:
             id="i-1",
             state="stopped",
             cluster=LAB,
-            tags=tags.MachineTags("engine", 3, 1, "ubuntu", KEY),
+            tags=tags.MachineTags("engine", 3, 5, 1, "ubuntu", KEY),
             offset=2,
             private_address="10.0.0.1",
             public_address="203.0.113.1",
@@ -261,7 +261,7 @@ class TestInterrupted:
         assert account.count("terminate_instances") == 0
 
     def test_an_account_that_does_not_let_it_be_noted_is_no_obstacle_to_removing(self) -> None:
-        account = Account(faults={"create_tags": [error("InvalidInstanceID.NotFound")]})
+        account = Account(faults={"create_tags": [error("IncorrectInstanceState")]})
         first, lost = launched(account, 2, spot=True)
         account.end(lost, "Server.SpotInstanceTermination")
         power.terminate(AccountApi(account), "lab", [first, lost], 1.0)

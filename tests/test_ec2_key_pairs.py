@@ -69,6 +69,29 @@ class TestFingerprints:
         subprocess.run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", tmp_path / "key"), check=True)
         assert key_pairs.private_fingerprints((tmp_path / "key").read_bytes()) == ()
 
+    @pytest.mark.parametrize(
+        "kind", [("X25519",), ("ED448",), ("EC", "-pkeyopt", "ec_paramgen_curve:secp256k1")], ids=lambda kind: kind[0]
+    )
+    def test_a_private_key_of_a_kind_that_ec2_has_not_has_none(self, kind: tuple[str, ...]) -> None:
+        assert key_pairs.private_fingerprints(openssl("genpkey", "-algorithm", *kind)) == ()
+
+    def test_files_that_cannot_be_read_are_passed_over(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = tmp_path / ".ssh"
+        folder.mkdir()
+        line = make(folder / "id_mine")
+        (folder / "id_mine.pub").unlink()
+        (folder / "id_afar").write_text("somebody else's")
+        pair = {"KeyFingerprint": key_pairs.fingerprints(line)[0]}
+        read = Path.read_bytes
+
+        def denying(path: Path) -> bytes:
+            if path.name == "id_afar":
+                raise PermissionError(13, "Permission denied")
+            return read(path)
+
+        monkeypatch.setattr(Path, "read_bytes", denying)  # modes keep nothing from root
+        assert key_pairs.find_private(Settings(), pair, tmp_path) == folder / "id_mine"
+
 
 class TestOfAClusters:
     def ensure(self, cloud: Cloud, line: str, **changes: Any) -> tuple[Api, str]:
@@ -84,6 +107,11 @@ class TestOfAClusters:
         assert key_pairs.same(pair, line)
         assert {"Key": "ipyfleet:cluster", "Value": "lab"} in pair["Tags"]
         assert "ada" not in str(cloud.calls[-2].params)  # the comment says who and where, and is nobody's business
+
+    def test_one_whose_import_was_not_answered_is_taken(self, cloud: Cloud, tmp_path: Path) -> None:
+        lost = cloud.faults.lose_reply("ImportKeyPair")
+        api, name = self.ensure(cloud, make(tmp_path / "key"))
+        assert (lost.times, names(api)) == (0, [name])
 
     def test_a_name_that_another_key_has_is_refused(self, cloud: Cloud, tmp_path: Path) -> None:
         self.ensure(cloud, make(tmp_path / "one"))

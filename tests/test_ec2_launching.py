@@ -114,6 +114,7 @@ class TestRequest:
             {"Key": "Name", "Value": "lab engine"},
             {"Key": "ipyfleet:role", "Value": "engine"},
             {"Key": "ipyfleet:first", "Value": "4"},
+            {"Key": "ipyfleet:last", "Value": "6"},
             {"Key": "ipyfleet:generation", "Value": "2"},
             {"Key": "ipyfleet:login-user", "Value": "admin"},
             {"Key": "ipyfleet:boot-key", "Value": KEY},

@@ -137,6 +137,21 @@ class TestOnce:
         assert new.index == 0
         assert indexes(account) == [0, 1, 2, 3]
 
+    def test_of_a_call_whose_machines_come_to_sight_one_by_one_none_is_made_again(self) -> None:
+        account = Account()
+        made = run(account, wanted(0, 1, 2)).made
+        account.hidden = {made[0].id: 3, made[1].id: 3, made[2].id: 6}
+        again = run(account, wanted(0, 1, 2, user_data=b"with another random key"))
+        assert [one.id for one in again.made] == [one.id for one in made]
+        assert len(account.instances) == 3
+
+    def test_machines_of_a_second_gap_are_waited_for_when_those_of_the_first_were_soon_in_sight(self) -> None:
+        account = Account()
+        made = run(account, wanted(0, 2)).made
+        account.hidden = {made[0].id: 2, made[1].id: 6}
+        run(account, wanted(0, 2, user_data=b"with another random key"))
+        assert len(account.instances) == 2
+
     def test_a_mismatch_that_no_machine_explains_leads_to_the_next_generation(self, clock: list[float]) -> None:
         account = Account()
         (one,) = run(account, wanted(0)).made

@@ -31,6 +31,19 @@ def chosen(cloud: Cloud, **changes: Any) -> tuple[network.Subnet, ...]:
     return network.choose(Api(settings), settings)
 
 
+@contextmanager
+def routed(api: Api, table: dict[str, Any]) -> Iterator[None]:
+    """Let EC2 say that this is the only route table."""
+    asked = api.paged
+
+    def paged(operation: str, key: str, **arguments: Any) -> list[dict[str, Any]]:
+        return [table] if operation == "describe_route_tables" else asked(operation, key, **arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(api, "paged", paged)
+        yield
+
+
 class TestSubnets:
     def test_without_settings_they_are_the_default_ones_by_zone(self, cloud: Cloud) -> None:
         found = chosen(cloud)
@@ -74,6 +87,28 @@ class TestSubnets:
         assert said.format(**names) in error.value.message
         assert error.value.hint
 
+    @pytest.mark.parametrize(
+        ("route", "public"),
+        [
+            ({"GatewayId": "igw-1", "State": "active"}, True),
+            ({"GatewayId": "igw-1", "State": "blackhole"}, False),
+            ({"NatGatewayId": "nat-1", "State": "active"}, False),
+            ({"GatewayId": "vgw-1", "State": "active"}, False),
+        ],
+    )
+    def test_only_a_live_route_to_an_internet_gateway_makes_one_public(
+        self, cloud: Cloud, route: dict[str, str], public: bool
+    ) -> None:
+        table = {"Routes": [{"DestinationCidrBlock": "0.0.0.0/0", **route}], "Associations": [{"Main": True}]}
+        settings = cloud_settings(cloud)
+        api = Api(settings)
+        with routed(api, table):
+            assert {one.public for one in network.choose(api, settings)} == {public}
+
+    def test_the_number_of_questions_does_not_grow_with_the_subnets(self, cloud: Cloud) -> None:
+        chosen(cloud, subnet=tuple(cloud.network.subnets.values()))
+        assert [one.action for one in cloud.calls] == ["DescribeSubnets", "DescribeRouteTables"]
+
     def test_an_account_without_a_default_subnet_is_told_how_to_name_one(self, cloud: Cloud) -> None:
         settings = cloud_settings(cloud)
         api = Api(settings)
@@ -82,6 +117,20 @@ class TestSubnets:
         with pytest.raises(ProviderRefused, match="no default subnet") as error:
             network.choose(api, settings)
         assert "`subnet: [subnet-…]`" in error.value.hint
+
+
+def test_a_way_out_for_ipv6_only_is_none_for_machines_that_are_reached_by_ipv4(cloud: Cloud) -> None:
+    ec2 = Api(cloud_settings(cloud)).ec2
+    subnet = [{"Name": "association.subnet-id", "Values": [cloud.network.private]}]
+    (table,) = ec2.describe_route_tables(Filters=subnet)["RouteTables"]
+    (door,) = ec2.describe_internet_gateways(Filters=[{"Name": "attachment.vpc-id", "Values": [cloud.network.vpc]}])[
+        "InternetGateways"
+    ]
+    way = {"RouteTableId": table["RouteTableId"], "GatewayId": door["InternetGatewayId"]}
+    ec2.create_route(**way, DestinationIpv6CidrBlock="::/0")
+    assert [one.public for one in chosen(cloud, subnet=(cloud.network.private,))] == [False]
+    ec2.create_route(**way, DestinationCidrBlock="0.0.0.0/0")
+    assert [one.public for one in chosen(cloud, subnet=(cloud.network.private,))] == [True]
 
 
 class TestFindings:
@@ -153,6 +202,49 @@ class TestGroup:
         with pytest.raises(ProviderRefused, match="does not say that it is this cluster's"):
             self.ensure(cloud)
 
+    def test_one_whose_making_was_answered_by_nobody_is_taken_for_the_clusters(self, cloud: Cloud) -> None:
+        cloud.faults.lose_reply("CreateSecurityGroup")  # which the SDK sends once more
+        api, group = self.ensure(cloud)
+        assert ("tcp", 22, 22, "198.18.0.0/15") in self.open_to(api, group)
+        assert [one.error for one in cloud.called("CreateSecurityGroup")] == ["no answer", "InvalidGroup.Duplicate"]
+
+    @pytest.mark.parametrize("action", ["AuthorizeSecurityGroupIngress", "DescribeSecurityGroups"])
+    def test_one_that_ec2_does_not_show_at_once_is_waited_for(
+        self, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, action: str
+    ) -> None:
+        monkeypatch.setattr(rules, "LOOK", 0.0)
+        if action.startswith("Authorize"):
+            cloud.faults.plan(action, "InvalidGroup.NotFound", times=3)
+        else:
+            cloud.faults.lose_reply("CreateSecurityGroup")
+            hide_groups(monkeypatch, looks=3)
+        api, group = self.ensure(cloud)
+        assert ("-1", "itself") in self.open_to(api, group)
+
+    def test_one_that_ec2_never_shows_is_told_when_the_time_is_over(
+        self, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(rules, "UNSEEN", 0.0)
+        cloud.faults.plan("AuthorizeSecurityGroupIngress", "InvalidGroup.NotFound", times=9)
+        with pytest.raises(ProviderRefused, match="making the security group ipyfleet-lab-c0ffee"):
+            self.ensure(cloud)
+
+    def test_this_computers_address_is_asked_for_where_machines_have_public_ones(self, cloud: Cloud) -> None:
+        api, group = self.ensure(cloud, ssh_from=("auto", "203.0.113.0/24"))
+        ssh = {("tcp", 22, 22, "127.0.0.1/32"), ("tcp", 22, 22, "203.0.113.0/24")}
+        assert self.open_to(api, group) == ssh | {("-1", "itself")}
+
+    def test_to_private_addresses_ssh_comes_from_the_gateway_in_their_vpc(self, cloud: Cloud) -> None:
+        ec2 = Api(cloud_settings(cloud)).ec2
+        ec2.associate_vpc_cidr_block(VpcId=cloud.network.vpc, CidrBlock="10.77.0.0/16")
+        (vpc,) = ec2.describe_vpcs(VpcIds=[cloud.network.vpc])["Vpcs"]
+        nowhere = f"{cloud.url}/nothing-here"  # nobody needs to be asked where this computer is
+        private = {"public_address": False, "gateway": "ada@gate", "ssh_from": ("auto",), "address_service": nowhere}
+        api, group = self.ensure(cloud, **private)
+        inside = {("tcp", 22, 22, vpc["CidrBlock"]), ("tcp", 22, 22, "10.77.0.0/16")}
+        assert self.open_to(api, group) == inside | {("-1", "itself")}
+        assert not rules.refresh(api, CLUSTER, cloud_settings(cloud, **private))
+
     def test_when_where_ssh_may_come_from_has_changed_our_rules_follow_and_the_users_stay(self, cloud: Cloud) -> None:
         api, group = self.ensure(cloud, ssh_from=("203.0.113.0/24",))
         by_hand = {"IpProtocol": "tcp", "FromPort": 5000, "ToPort": 5000, "IpRanges": [{"CidrIp": "10.9.0.0/16"}]}
@@ -188,6 +280,19 @@ class TestGroup:
             rules.delete(api, "lab", 0.0)
 
 
+def hide_groups(monkeypatch: pytest.MonkeyPatch, looks: int) -> None:
+    """Leave groups out of the first so many answers about them."""
+    shown, left = Api.paged, [None] * looks
+
+    def paged(self: Api, operation: str, *words: Any, **named: Any) -> list[dict[str, Any]]:
+        if operation == "describe_security_groups" and left:
+            left.pop()
+            return []
+        return shown(self, operation, *words, **named)
+
+    monkeypatch.setattr(Api, "paged", paged)
+
+
 @contextmanager
 def answering(text: str, code: int = 200) -> Iterator[str]:
     """A service that says this; its address."""
@@ -218,7 +323,16 @@ class TestOwnAddress:
         with answering(said) as service:
             assert rules.own_address(Settings(address_service=service)) == network
 
-    @pytest.mark.parametrize(("said", "code"), [("<html>log in first</html>", 200), ("203.0.113.9", 503), ("", 200)])
+    @pytest.mark.parametrize(
+        ("said", "code"),
+        [
+            ("<html>log in first</html>", 200),
+            ("203.0.113.9", 503),
+            ("", 200),
+            ("203.0.113.0/24", 200),
+            ("fe80::1%eth0", 200),
+        ],
+    )
     def test_what_is_no_address_is_refused(self, said: str, code: int) -> None:
         with answering(said, code) as service, pytest.raises(ProviderRefused) as error:
             rules.own_address(Settings(address_service=service))

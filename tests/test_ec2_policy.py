@@ -6,7 +6,9 @@ import ast
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from botocore.session import Session
 from fabfile.host_keys import make_key_pair
 from fabfile.machines import Cluster, MachineSpec, silent
 from fabfile.providers import ec2
-from fabfile.providers.ec2 import baking, instances, power
+from fabfile.providers.ec2 import baking, instances, power, tags
 from fabfile.remote import Host
 from fabfile.software import PYTHON, Software
 from tests.cloud.calls import Call
@@ -36,7 +38,6 @@ SERVICES = {
 }
 IN_PASSING = {
     "ec2:CreateTags": "every call that makes something tags it in the same act",
-    "iam:PassRole": "`instance_profile` hands a role to the machines",
     "iam:CreateServiceLinkedRole": "the first spot machine of an account needs EC2's role for spot",
 }
 MADE = {  # what a call makes, of which IAM asks as well
@@ -64,7 +65,8 @@ def calls() -> Iterator[tuple[str, str]]:
                     yield from ((client, name) for client in ("ec2", "pricing"))
 
 
-def needed() -> set[str]:
+@cache
+def needed() -> frozenset[str]:
     """The actions behind the calls, as a policy names them."""
     session = Session()
     found = set()
@@ -74,7 +76,7 @@ def needed() -> set[str]:
         names = {xform_name(name): name for name in model.operation_names}
         if method in names:
             found.add(f"{prefix}:{names[method]}")
-    return found
+    return frozenset(found)
 
 
 def allowed() -> list[str]:
@@ -189,15 +191,18 @@ def book(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Book:
 
 def test_a_cluster_lives_and_goes_with_it(cloud: Cloud, book: Book) -> None:
     cloud.on_paper()
-    provider = ec2.provider(cloud_settings(cloud, packages=(), boot_timeout=5.0, spot=True, lease=3600.0))
+    wanted = cloud_settings(cloud, packages=(), boot_timeout=5.0, spot=True, lease=3600.0)
+    provider = ec2.provider(wanted)
     provider.check(3)
     made = provider.create(LAB, [MachineSpec("controller", 0, (KEY,)), MachineSpec("engine", 0, (KEY,))], silent)
+    forgotten = cloud.backend.create_volume(1, f"{cloud.region}a")  # by nobody: a call would be judged as well
+    forgotten.add_tags(tags.of_cluster(LAB))
     book.note()
     provider.publish_host_keys(made[0], made[0].host_keys, "")
     provider.note_deadline(made, 1_900_000_000.0)
     provider.console(made[0])
     provider.stop("lab", made)
-    provider.start("lab", made)
+    ec2.provider(replace(wanted, ssh_from=("203.0.113.0/24",))).start("lab", made)  # from elsewhere than before
     provider.clusters()
     provider.rate(made)
     provider.leftovers()
@@ -206,6 +211,7 @@ def test_a_cluster_lives_and_goes_with_it(cloud: Cloud, book: Book) -> None:
     changes = {call.action for call in cloud.calls if call.service == "ec2" and not call.action.startswith("Describe")}
     assert changes > {"RunInstances", "CreateTags", "StopInstances", "StartInstances", "TerminateInstances"}
     assert changes > {"CreateSecurityGroup", "AuthorizeSecurityGroupIngress", "DeleteSecurityGroup", "GetConsoleOutput"}
+    assert changes > {"RevokeSecurityGroupIngress", "DeleteVolume"}
     assert refused(cloud.calls, book.known) == []
 
 
@@ -244,17 +250,22 @@ def test_an_image_is_baked_and_removed_with_it(cloud: Cloud, book: Book, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("action", "params"),
+    ("action", "kind", "params"),
     [
-        ("TerminateInstances", {"InstanceId": ["i-0123456789abcdef0"]}),
-        ("CreateTags", {"ResourceId": ["i-0123456789abcdef0"], "Tag": [{"Key": "ipyfleet:cluster", "Value": "lab"}]}),
-        ("RunInstances", {"ImageId": "ami-0123456789abcdef0"}),
-        ("CreateSecurityGroup", {"VpcId": "vpc-0123456789abcdef0"}),
-        ("CreateImage", {"InstanceId": "i-0123456789abcdef0"}),
-        ("DeleteVolume", {"VolumeId": "vol-0123456789abcdef0"}),
+        ("TerminateInstances", "instance", {"InstanceId": ["i-0123456789abcdef0"]}),
+        (
+            "CreateTags",
+            "instance",
+            {"ResourceId": ["i-0123456789abcdef0"], "Tag": [{"Key": "ipyfleet:cluster", "Value": "lab"}]},
+        ),
+        ("RunInstances", "instance", {"ImageId": "ami-0123456789abcdef0"}),
+        ("CreateSecurityGroup", "security-group", {"VpcId": "vpc-0123456789abcdef0"}),
+        ("CreateImage", "instance", {"InstanceId": "i-0123456789abcdef0"}),
+        ("CreateImage", "snapshot", {"InstanceId": "i-0123456789abcdef0"}),
+        ("DeleteVolume", "volume", {"VolumeId": "vol-0123456789abcdef0"}),
     ],
 )
-def test_what_is_not_ours_cannot_be_touched_nor_made(action: str, params: dict[str, Any]) -> None:
+def test_what_is_not_ours_cannot_be_touched_nor_made(action: str, kind: str, params: dict[str, Any]) -> None:
     call = Call("ec2", action, params, "eu-central-1")
     somebodys = {"i-0123456789abcdef0": {"owner": "somebody"}, "vol-0123456789abcdef0": {}}
-    assert f"ec2:{action}" in {named for named, _ in refused([call], somebodys)}
+    assert (f"ec2:{action}", f"arn:aws:ec2:eu-central-1:1:{kind}/x") in refused([call], somebodys)

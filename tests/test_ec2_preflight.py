@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from fabfile.machines import Finding
+from fabfile.providers.ec2 import images, preflight, rules
 from fabfile.providers.ec2.api import Api
 from fabfile.providers.ec2.places import known_regions, regions, zones
 from fabfile.providers.ec2.preflight import findings
 from fabfile.providers.ec2.prices import Prices
 from fabfile.providers.ec2.quotas import ON_DEMAND
 from fabfile.settings import Settings
+from fabfile.software import PYTHON, Software
 from tests.cloud.fixtures import cloud_settings
 from tests.cloud.leftovers import leftovers
 from tests.cloud.server import Cloud
@@ -23,9 +25,10 @@ CHANGES = ("Create", "Run", "Import", "Delete", "Authorize", "Terminate", "Put")
 
 
 @pytest.fixture
-def settings(cloud: Cloud) -> Settings:
+def settings(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings that nothing can be said against."""
     cloud.on_paper()
+    monkeypatch.setattr(preflight, "software", lambda settings, machine: Software("5oft", PYTHON, (), machine))
     return cloud_settings(cloud, lease=3600.0, ssh_from=("127.0.0.0/8",))
 
 
@@ -127,6 +130,37 @@ def test_a_subnet_without_a_route(cloud: Cloud, settings: Settings) -> None:
     assert "no route to an internet gateway" in the_error(changed(settings, subnet=(cloud.network.private,))).text
 
 
+def test_an_image_of_ours_is_looked_for_by_what_machines_of_the_types_architecture_get(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+    choose, kinds = images.choose, {"machine_type": ("m7g.large",), "controller_type": ("t4g.small",)}
+
+    def noting(api: Api, settings: Settings, architecture: str, software_id: str = "") -> images.Image:
+        asked.append((architecture, software_id))
+        return choose(api, settings, architecture, software_id)
+
+    monkeypatch.setattr(preflight, "software", lambda settings, machine: Software(machine, PYTHON, (), machine))
+    monkeypatch.setattr(images, "choose", noting)
+    look(changed(settings, **kinds))
+    look(settings)
+    assert asked == [("arm64", "aarch64"), ("x86_64", "x86_64")]
+
+
+def test_a_disk_smaller_than_the_images(settings: Settings) -> None:
+    assert "needs a disk of 8 GB, `volume_size` is 7" in the_error(changed(settings, volume_size=7)).text
+    assert of(look(changed(settings, volume_size=8))) == []
+
+
+def test_a_type_that_the_subnets_zones_do_not_have(cloud: Cloud, settings: Settings) -> None:
+    there = changed(settings, zones=("eu-central-1b",))
+    finding = the_error(changed(there, machine_type=("g7.2xlarge",)))  # in the zones a and c
+    assert finding.text == "no zone of eu-central-1b has machines of type g7.2xlarge"
+    assert "among eu-central-1a, eu-central-1c, or another `machine_type`" in finding.fix
+    assert of(look(changed(there, machine_type=("g7.2xlarge", "m7i.large")))) == []
+    assert "`controller_type`" in the_error(changed(there, controller_type=("g7.2xlarge",))).fix
+
+
 def test_more_than_the_quota(cloud: Cloud, settings: Settings) -> None:
     cloud.answers.quotas = {ON_DEMAND: 8}
     assert "take 10 vCPUs" in the_error(settings).text
@@ -153,6 +187,21 @@ def test_a_script_that_is_none(settings: Settings, tmp_path: Path) -> None:
 def test_no_address_service(cloud: Cloud, settings: Settings) -> None:
     wrong = changed(settings, ssh_from=("auto",), address_service=f"{cloud.url}/nothing-here")
     assert "ssh_from" in the_error(wrong).fix
+
+
+def test_an_address_of_this_computers_that_is_of_no_use(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "own_address", lambda settings: "2001:db8::7/128")
+    assert "machines are reached by IPv4" in the_error(changed(settings, ssh_from=("auto",))).text
+    assert of(look(changed(settings, ssh_from=("auto", "203.0.113.0/24")))) == []
+
+
+def test_private_machines_are_not_reached_from_this_computers_address(
+    cloud: Cloud, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight.named_hosts, "strangers", lambda host: ())
+    service = f"{cloud.url}/nothing-here"
+    private = changed(settings, ssh_from=("auto",), address_service=service, public_address=False, gateway="ada@gate")
+    assert of(look(private)) == []
 
 
 def test_no_lease_and_ways_in_for_all_the_world_are_warnings(settings: Settings) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fabfile.accounts import Range
+from fabfile.errors import ProviderRefused
 from fabfile.machines import Machine, MachineSpec, MachineState, Priced
 from fabfile.providers.ec2 import prices
 from fabfile.providers.ec2.api import Api
@@ -185,7 +186,7 @@ class Past(Api):
 
 
 def test_the_mean_is_over_time_and_begins_where_it_was_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prices, "on_demand", lambda api, name: 0.1)
+    monkeypatch.setattr(prices, "listed", lambda api, name: 0.1)
     (price,) = history(Past((6, 0.04), (12, 0.08), (100, 0.02)), [BIG], 1)  # 12 h at 0.02, 6 at 0.08, 6 at 0.04
     assert (price.type, price.zone, price.fixed) == (BIG, "eu-central-1a", 0.1)
     assert price.interruptible is not None
@@ -194,7 +195,7 @@ def test_the_mean_is_over_time_and_begins_where_it_was_asked_to(monkeypatch: pyt
 
 
 def test_what_ended_before_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prices, "on_demand", lambda api, name: None)
+    monkeypatch.setattr(prices, "listed", lambda api, name: None)
     (price,) = history(Past((30, 0.05), (100, 9.0)), [BIG], 1)
     assert price.interruptible == Range(0.05, 0.05, 0.05, 0.05)
 
@@ -212,4 +213,36 @@ def test_history_without_permission_has_what_is_left(cloud: Cloud, settings: Set
     assert (price.zone, price.interruptible) == ("", None)
     assert price.fixed == pytest.approx(0.10)
     cloud.faults.deny("GetProducts")
-    assert history(Api(settings), [BIG], 7) == ()
+    with pytest.raises(ProviderRefused, match="reading prices was refused") as error:
+        history(Api(settings), [BIG], 7)
+    assert "least policy" in error.value.hint
+
+
+def test_history_without_credentials_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(ProviderRefused, match="Unable to locate credentials"):
+        history(Api(settings), [BIG], 7)
+
+
+def test_history_of_a_type_that_nobody_has_is_empty(settings: Settings) -> None:
+    assert history(Api(settings), ["nosuch.large"], 7) == ()
+
+
+def test_history_of_a_price_list_in_another_form_has_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def strange(api: Api, name: str) -> float:
+        raise KeyError("terms")
+
+    monkeypatch.setattr(prices, "listed", strange)
+    assert history(Past(), [BIG], 7) == ()
+    (price,) = history(Past((6, 0.04)), [BIG], 7)
+    assert (price.fixed, price.interruptible and price.interruptible.now) == (None, 0.04)
+
+
+def test_a_mistake_of_ours_is_not_taken_for_a_missing_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(api: Api, name: str) -> float:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(prices, "listed", wrong)
+    with pytest.raises(ZeroDivisionError):
+        history(Past((6, 0.04)), [BIG], 7)

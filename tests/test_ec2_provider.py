@@ -16,17 +16,19 @@ from fabfile.machines import (
     Booting,
     Cluster,
     Event,
+    Guarding,
     KeyPublishing,
     Leasing,
     Machine,
     MachineSpec,
     MachineState,
     Priced,
+    Specifying,
     Stoppable,
     silent,
 )
 from fabfile.providers import ec2
-from fabfile.providers.ec2 import Ec2, instances, launching, power
+from fabfile.providers.ec2 import Ec2, creation, instances, launching, power
 from fabfile.providers.ec2.api import Api
 from fabfile.settings import Settings
 from tests.cloud.fixtures import cloud_settings
@@ -56,6 +58,7 @@ def paper(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     monkeypatch.setattr(launching, "FIRST_PAUSE", 0.05)
     monkeypatch.setattr(launching, "SPOT_PAUSE", 0.05)
     monkeypatch.setattr(launching, "UNSEEN", 1.0)
+    monkeypatch.setattr(creation, "UNSEEN", 1.0)
     monkeypatch.setattr(power, "PAUSE", 0.05)
     monkeypatch.setattr(power, "UNSEEN", 0.1)
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.01)
@@ -93,7 +96,8 @@ class TestWhatItIs:
         found = providers.get(Settings(provider="ec2"))
         assert found.name == "ec2"
         assert found.owns_machines
-        for ability in (Stoppable, KeyPublishing, Booting, Leasing, Priced, KeyKeeping, ImageKeeping, Sweeping):
+        abilities = (Stoppable, KeyPublishing, Booting, Leasing, Priced, KeyKeeping, ImageKeeping, Sweeping)
+        for ability in (*abilities, Specifying, Guarding):
             assert isinstance(found, ability)
         assert not isinstance(found, Authorizing)
 

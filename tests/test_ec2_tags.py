@@ -24,7 +24,7 @@ class TestWritten:
     def test_what_is_written_is_read_back(self) -> None:
         read = tags.read(resource(launch()))
         assert tags.cluster_of(read) == LAB
-        assert tags.machine_tags(read) == tags.MachineTags("engine", 4, 2, "admin", KEY)
+        assert tags.machine_tags(read) == tags.MachineTags("engine", 4, 5, 2, "admin", KEY)
 
     def test_the_users_tags_are_there_and_take_the_place_of_none_of_ours(self) -> None:
         written = tags.of_cluster(LAB, (("project", "spectra"), (tags.ID, "stolen")))

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from fabfile import lease, observation, run
-from fabfile.errors import RemoteError, UsageError
+from fabfile.errors import ClusterError, ProviderRefused, RemoteError, Several, UsageError
+from fabfile.machines import MachineState
 from fabfile.settings import Settings
 from tests.fakes.commands import provision
 from tests.fakes.fleet import FakeFleet, FakeHost, installed, new_run
+from tests.fakes.provider import MemoryProvider
 
 SETTINGS = Settings(cluster="lab", provider="memory", engines=2)
 
@@ -49,6 +51,16 @@ def test_a_lease_that_is_off_cannot_be_renewed(fleet, tmp_path):
     assert fleet.events == []
 
 
+def test_a_cluster_that_is_off_has_no_lease_that_could_be_renewed(fleet, tmp_path):
+    it = new_run(fleet, tmp_path, replace(SETTINGS, lease=3600.0))
+    found = observation.observe(it).found
+    off = replace(found, machines=tuple(replace(one, state=MachineState.STOPPED) for one in found.machines))
+    with pytest.raises(ClusterError, match="no machine is on") as error:
+        lease.renew(it, off)
+    assert "invoke start" in error.value.hint
+    assert it.record.lease == 0.0
+
+
 def test_a_machine_that_cannot_be_reached_is_named_and_the_others_have_theirs(fleet, tmp_path, monkeypatch):
     def reach(machine, *_):
         if machine.name == "engine-0":
@@ -64,3 +76,41 @@ def test_a_machine_that_cannot_be_reached_is_named_and_the_others_have_theirs(fl
         "engine-1",
     }
     assert new_run(fleet, tmp_path, SETTINGS).record.lease == 3600.0
+
+
+def test_the_provider_hears_of_those_that_were_renewed_and_hides_no_other_failure(fleet, tmp_path, monkeypatch):
+    noted: list[tuple[set[str], float | None]] = []
+
+    def note_deadline(self, machines, deadline):
+        noted.append(({one.name for one in machines}, deadline))
+        raise ProviderRefused("may not tag")
+
+    def reach(machine, *_):
+        if machine.name == "engine-0":
+            raise RemoteError("no SSH connection", machine=machine.name)
+        return FakeHost(fleet, machine)
+
+    monkeypatch.setattr(MemoryProvider, "note_deadline", note_deadline, raising=False)
+    monkeypatch.setattr(run, "wait_for_ssh", reach)
+    begun = time.time()
+    with pytest.raises(Several) as error:
+        renew(fleet, tmp_path, 3600.0)
+    assert "engine-0: no SSH connection" in str(error.value)
+    assert "may not tag" in str(error.value)
+    ((names, deadline),) = noted
+    assert names == {"controller", "engine-1"}
+    assert deadline == pytest.approx(begun + 3600, abs=30)
+
+
+def test_a_lease_that_not_all_machines_took_is_not_the_clusters_so_that_provision_sets_it(fleet, tmp_path, monkeypatch):
+    renew(fleet, tmp_path, 7200.0)
+
+    def reach(machine, *_):
+        if machine.name == "engine-0":
+            raise RemoteError("no SSH connection", machine=machine.name)
+        return FakeHost(fleet, machine)
+
+    monkeypatch.setattr(run, "wait_for_ssh", reach)
+    with pytest.raises(RemoteError, match="no SSH connection"):
+        renew(fleet, tmp_path, 3600.0)
+    assert new_run(fleet, tmp_path, SETTINGS).record.lease == 7200.0

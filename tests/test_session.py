@@ -36,6 +36,14 @@ def test_another_provider_than_the_clusters_own_is_refused(context):
     assert session.open_run(context, cluster="other", template="static").provider.name == "static"
 
 
+def test_an_account_is_that_of_the_template_or_else_of_the_clusters_own(context, monkeypatch):
+    assert session.account(context, "static").name == "static"
+    assert session.account(context).name == "local"
+    monkeypatch.setenv("IPYFLEET_CLUSTER", "lab")
+    assert session.account(context, "static").name == "static"
+    assert session.account(context).name == "local"
+
+
 def test_a_cluster_keeps_its_size_unless_the_command_or_a_variable_says_another(context, monkeypatch):
     assert session.open_run(context, cluster="lab").settings.engines == 3
     assert session.open_run(context, cluster="lab", engines="5").settings.engines == 5

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import json as to_json
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, is_dataclass
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from invoke.context import Context
 
 from ..command_line import task
 from ..errors import ClusterError, UsageError
-from .options import CLUSTER, MACHINE, TEMPLATE, YES
+from .options import CLUSTER, TEMPLATE, YES
 
 if TYPE_CHECKING:
-    from ..run import Run
+    from ..machines import Provider
 
 T = TypeVar("T")
 JSON = "print JSON and nothing else"
+FEW = 20  # types that are listed with their prices: each is a question of its own
 
 
-def ability(run: Run, kind: type[T], what: str) -> T:
-    """The run's provider as one that can do this; raises UsageError for one that cannot, naming the way out."""
-    if not isinstance(run.provider, kind):
+def ability(provider: Provider, kind: type[T], what: str) -> T:
+    """The provider as one that can do this; raises UsageError for one that cannot, naming the way out."""
+    if not isinstance(provider, kind):
         raise UsageError(
-            f"provider {run.provider.name} has no {what}",
+            f"provider {provider.name} has no {what}",
             hint="choose a template of a provider that has: `--template ec2`",
         )
-    return run.provider
+    return provider
 
 
 def show(values: Sequence[Any], lines: Callable[[Sequence[Any]], list[str]], *, json: bool) -> None:
@@ -46,17 +49,19 @@ def show(values: Sequence[Any], lines: Callable[[Sequence[Any]], list[str]], *, 
 def clusters(c: Context, template: str = "", json: bool = False) -> None:
     """Every cluster of ours at the template's provider, whoever made it."""
     from .. import listings, session
-    from ..machines import MachineState, Priced
+    from ..machines import Found, MachineState, Priced, Rate
 
-    run = session.open_run(c, template=template)
-    found = run.provider.clusters()
+    provider = session.account(c, template)
+    found = provider.clusters()
 
-    def rated(one: Any) -> Any:
+    def rated(one: Found) -> Rate | None:
         running = [machine for machine in one.machines if machine.state is MachineState.RUNNING]
-        return run.provider.rate(running) if isinstance(run.provider, Priced) and running else None
+        return provider.rate(running) if isinstance(provider, Priced) and running else None
 
-    where = f"on provider {run.provider.name}"
-    show(found, lambda every: listings.clusters(every, [rated(one) for one in every], where), json=json)
+    rates = [rated(one) for one in found]
+    where = f"on provider {provider.name}"
+    plain = [{**asdict(one), "hourly": rate.hourly if rate else None} for one, rate in zip(found, rates, strict=True)]
+    show(plain, lambda _: listings.clusters(found, rates, where), json=json)
 
 
 @task(help={"template": TEMPLATE, "json": JSON})
@@ -64,8 +69,8 @@ def regions(c: Context, template: str = "", json: bool = False) -> None:
     """The provider's regions; * marks the one that the settings mean."""
     from .. import accounts, listings, session
 
-    run = session.open_run(c, template=template)
-    show(ability(run, accounts.Placing, "regions").regions(), listings.regions, json=json)
+    provider = session.account(c, template)
+    show(ability(provider, accounts.Placing, "regions").regions(), listings.regions, json=json)
 
 
 @task(help={"template": TEMPLATE, "json": JSON})
@@ -73,8 +78,8 @@ def zones(c: Context, template: str = "", json: bool = False) -> None:
     """The availability zones of the region."""
     from .. import accounts, listings, session
 
-    run = session.open_run(c, template=template)
-    show(ability(run, accounts.Placing, "zones").zones(), listings.zones, json=json)
+    provider = session.account(c, template)
+    show(ability(provider, accounts.Placing, "zones").zones(), listings.zones, json=json)
 
 
 @task(
@@ -96,21 +101,25 @@ def types(
     template: str = "",
     json: bool = False,
 ) -> None:
-    """The types of machines in the region, the smallest first."""
+    """The types of machines in the region, the smallest first; with what they cost on demand when they are few."""
     from .. import accounts, listings, session
 
     least_cpus, least_memory = _number("cpus", cpus), _number("memory", memory)
     if architecture not in ("", "x86_64", "arm64"):
         raise UsageError(f"--architecture: there is no {architecture}", hint="it is x86_64 or arm64")
-    run = session.open_run(c, template=template)
+    provider = session.account(c, template)
     patterns = [word.strip() for word in like.split(",") if word.strip()]
     found = [
         one
-        for one in ability(run, accounts.Sizing, "types of machines").machine_types(patterns)
+        for one in ability(provider, accounts.Sizing, "types of machines").machine_types(patterns)
         if one.cpus >= least_cpus
         and one.memory_mb >= least_memory * 1024
         and (not architecture or architecture in one.architectures)
     ]
+    if 0 < len(found) <= FEW and isinstance(provider, accounts.Pricing):
+        with suppress(ClusterError):  # types whose prices cannot be read are types all the same
+            known = {one.type: one.fixed for one in provider.prices([one.name for one in found], 1)}
+            found = [replace(one, hourly=known.get(one.name)) for one in found]
     show(found, listings.machine_types, json=json)
 
 
@@ -127,14 +136,20 @@ def prices(c: Context, types: str = "", days: str = "7", template: str = "", jso
     from .. import accounts, listings, session
 
     back = _number("days", days)
-    if not 0 < back <= 90:
-        raise UsageError("--days must be from 1 to 90", hint="the provider remembers 90 days")
-    run = session.open_run(c, template=template)
+    if not 1 <= back <= 90 or back != int(back):
+        raise UsageError("--days must be a whole number from 1 to 90", hint="the provider remembers 90 days")
+    provider = session.account(c, template)
     wanted = [word.strip() for word in types.split(",") if word.strip()]
-    show(ability(run, accounts.Pricing, "prices").prices(wanted, int(back)), listings.prices, json=json)
+    show(ability(provider, accounts.Pricing, "prices").prices(wanted, int(back)), listings.prices, json=json)
 
 
-@task(help={"machine": MACHINE, "cluster": CLUSTER, "template": TEMPLATE})
+@task(
+    help={
+        "machine": "one machine, by the name that status shows (default: the controller)",
+        "cluster": CLUSTER,
+        "template": TEMPLATE,
+    }
+)
 def console(c: Context, machine: str = "", cluster: str = "", template: str = "") -> None:
     """What a machine wrote on its console while it booted."""
     from .. import report, session
@@ -153,21 +168,32 @@ def console(c: Context, machine: str = "", cluster: str = "", template: str = ""
 def sweep(c: Context, delete: bool = False, template: str = "", json: bool = False, yes: bool = False) -> None:
     """List what clusters of ours left behind at the provider; --delete removes it."""
     from .. import accounts, listings, report, session
+    from ..machines import silent
 
-    run = session.open_run(c, "sweep", template=template)
-    able = ability(run, accounts.Sweeping, "leftovers that it shows")
+    provider = session.account(c, template)
+    able = ability(provider, accounts.Sweeping, "leftovers that it shows")
     found = able.leftovers()
     show(found, listings.leftovers, json=json)
     if not delete or not found:
         return
     session.agree_to(f"remove these {len(found)}", yes=yes)
-    with session.showing(run):
-        able.remove_leftovers(found, run)
-    left = {one.id for one in able.leftovers()} & {one.id for one in found}
-    if left:
-        raise ClusterError(f"still there: {', '.join(sorted(left))}", hint="run `invoke sweep --delete` again")
+    failure: ClusterError | None = None
+    with nullcontext(silent) if json else report.Progress(provider.name) as progress:
+        try:
+            able.remove_leftovers(found, progress)
+        except ClusterError as error:
+            failure = error
+    try:
+        left = {(one.kind, one.id) for one in able.leftovers()} & {(one.kind, one.id) for one in found}
+    except ClusterError as error:  # who may not remove may be unable to look as well
+        raise failure or error from error
     if not json:
-        report.say(f"{len(found)} removed")
+        report.say(f"{len(found) - len(left)} of {len(found)} removed")
+    if failure:
+        raise failure
+    if left:
+        named = ", ".join(f"{kind} {one}" for kind, one in sorted(left))
+        raise ClusterError(f"still there: {named}", hint="run `invoke sweep --delete` again")
 
 
 @task(
@@ -190,7 +216,9 @@ def renew(c: Context, lease: str = "", cluster: str = "", template: str = "") ->
 
 
 def _number(option: str, given: str) -> float:
-    try:
-        return float(given or 0)
-    except ValueError:
-        raise UsageError(f"--{option} must be a number, not {given!r}", hint=f"as in --{option} 8") from None
+    """The number that an option was given, 0 for none; raises UsageError for what counts nothing."""
+    with suppress(ValueError):
+        number = float(given or 0)
+        if math.isfinite(number) and number >= 0:
+            return number
+    raise UsageError(f"--{option} must be a number, not {given!r}", hint=f"as in --{option} 8")

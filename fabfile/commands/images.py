@@ -15,8 +15,8 @@ def list_(c: Context, template: str = "", json: bool = False) -> None:
     """The images that were baked in this account, the newest first."""
     from .. import accounts, listings, session
 
-    run = session.open_run(c, template=template)
-    show(ability(run, accounts.ImageKeeping, "images that it keeps").images(), listings.images, json=json)
+    provider = session.account(c, template)
+    show(ability(provider, accounts.ImageKeeping, "images that it keeps").images(), listings.images, json=json)
 
 
 @task(help={"template": TEMPLATE})
@@ -24,10 +24,10 @@ def bake(c: Context, template: str = "") -> None:
     """Make an image with the software of the settings in it; `provision` takes it as long as that is what it wants."""
     from .. import accounts, report, session
 
-    run = session.open_run(c, "images.bake", template=template)
-    able = ability(run, accounts.ImageKeeping, "images that it keeps")
-    with session.showing(run):
-        image = able.bake(run)
+    provider = session.account(c, template)
+    able = ability(provider, accounts.ImageKeeping, "images that it keeps")
+    with report.Progress(provider.name) as progress:
+        image = able.bake(progress)
     report.say(f"{image.id} ({image.name}) has the software; `provision` takes it from now on")
 
 
@@ -38,7 +38,7 @@ def remove(c: Context, image: str = "", template: str = "", yes: bool = False) -
 
     if not image:
         raise UsageError("which image?", hint="`invoke images.remove --image ID`; `invoke images.list` shows them")
-    able = ability(session.open_run(c, template=template), accounts.ImageKeeping, "images that it keeps")
+    able = ability(session.account(c, template), accounts.ImageKeeping, "images that it keeps")
     session.agree_to(f"remove the image {image}", yes=yes)
     able.remove_image(image)
     report.say(f"{image} is gone")

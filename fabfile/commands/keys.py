@@ -19,8 +19,8 @@ def list_(c: Context, template: str = "", json: bool = False) -> None:
     """The key pairs of the account."""
     from .. import accounts, listings, session
 
-    run = session.open_run(c, template=template)
-    show(ability(run, accounts.KeyKeeping, "key pairs").key_pairs(), listings.key_pairs, json=json)
+    provider = session.account(c, template)
+    show(ability(provider, accounts.KeyKeeping, "key pairs").key_pairs(), listings.key_pairs, json=json)
 
 
 @task(
@@ -30,17 +30,20 @@ def create(c: Context, name: str = "", file: str = "", template: str = "") -> No
     """Make a key pair here and give the account its public half; the private one never leaves this computer."""
     from .. import accounts, host_keys, report, session
 
-    path = _path(name, file, "keys.create")
+    path = _path(name, file, "keys.create --name lab --file ~/.ssh/lab")
     public = path.with_name(f"{path.name}.pub")
     for one in (path, public):
         if one.exists():
             raise UsageError(f"{one} is there already", hint="choose another --file, or `invoke keys.import` that one")
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent} is no folder", hint="make it, or choose another --file")
-    able = ability(session.open_run(c, template=template), accounts.KeyKeeping, "key pairs")
+    able = ability(session.account(c, template), accounts.KeyKeeping, "key pairs")
     if name in {pair.name for pair in able.key_pairs()}:
         raise UsageError(f"the account has a key pair {name} already", hint="choose another --name")
-    line = host_keys.make_key_pair(path, "")
+    try:
+        line = host_keys.make_key_pair(path, "")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}", hint="choose another --file") from error
     able.import_key(name, line)
     report.say(f"{name}: {path} (private, keep it) and {public}")
 
@@ -50,15 +53,15 @@ def import_(c: Context, name: str = "", file: str = "", template: str = "") -> N
     """Give the account a public key that you have."""
     from .. import accounts, report, session
 
-    path = _path(name, file, "keys.import")
+    path = _path(name, file, "keys.import --name lab --file ~/.ssh/lab.pub")
     try:
         line = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}", hint="name a .pub file") from error
     if "PRIVATE KEY" in line:
         raise UsageError(f"{path} is a private key", hint=f"name its public half: {path}.pub")
-    run = session.open_run(c, template=template)
-    pair = ability(run, accounts.KeyKeeping, "key pairs").import_key(name, line)
+    provider = session.account(c, template)
+    pair = ability(provider, accounts.KeyKeeping, "key pairs").import_key(name, line)
     report.say(f"{pair.name}: {pair.fingerprint}")
 
 
@@ -69,13 +72,13 @@ def remove(c: Context, name: str = "", template: str = "", yes: bool = False) ->
 
     if not name:
         raise UsageError("which key pair?", hint="`invoke keys.remove --name NAME`; `invoke keys.list` shows them")
-    able = ability(session.open_run(c, template=template), accounts.KeyKeeping, "key pairs")
+    able = ability(session.account(c, template), accounts.KeyKeeping, "key pairs")
     session.agree_to(f"remove the key pair {name} from the account", yes=yes)
     able.remove_key(name)
     report.say(f"{name} is gone from the account")
 
 
-def _path(name: str, file: str, command: str) -> Path:
-    if not name or not file:
-        raise UsageError("a name and a file are needed", hint=f"`invoke {command} --name lab --file ~/.ssh/lab`")
+def _path(name: str, file: str, example: str) -> Path:
+    if not name.strip() or not file.strip():
+        raise UsageError("a name and a file are needed", hint=f"`invoke {example}`")
     return Path(file).expanduser()

@@ -28,7 +28,8 @@ class AccountProvider(MemoryProvider):
         self.keys: dict[str, str] = {}
         self.baked: list[ImageInfo] = []
         self.left = [Leftover(LeftoverKind.VOLUME, "vol-1", cluster="old", owner="ada@desk", why="no machine uses it")]
-        self.stubborn = False
+        self.stubborn: set[str] = set()
+        self.refusal: ProviderRefused | None = None
         self.deadlines: list[float | None] = []
 
     def key_pairs(self) -> tuple[KeyPair, ...]:
@@ -71,8 +72,12 @@ class AccountProvider(MemoryProvider):
         return tuple(self.left)
 
     def remove_leftovers(self, leftovers: Sequence[Leftover], on_event: OnEvent) -> None:
-        if not self.stubborn:
-            self.left = [one for one in self.left if one not in leftovers]
+        """Those that are stubborn stay, with an error when there is one to raise."""
+        gone = [one for one in leftovers if one.id not in self.stubborn]
+        self.left = [one for one in self.left if one not in gone]
+        on_event(Event(f"removed {len(gone)} of {len(leftovers)}"))
+        if self.refusal:
+            raise self.refusal
 
     def rate(self, machines: Sequence[Machine]) -> Rate | None:
         return Rate(0.1 * len(machines))

@@ -336,7 +336,7 @@ def installed(fleet: FakeFleet, monkeypatch: pytest.MonkeyPatch, folder: Path) -
     for module in (remote, deployment_link, run, observation):
         monkeypatch.setattr(module, "each", serial)
     monkeypatch.setattr(run, "wait_for_ssh", lambda machine, *args: FakeHost(fleet, machine))
-    monkeypatch.setattr(run, "software", lambda settings: SOFTWARE)
+    monkeypatch.setattr(run, "software", lambda settings, machine: SOFTWARE)
     at_once = partial(deployment.wait_for_svc, pause=lambda seconds: None)
     monkeypatch.setattr(deployment, "wait_for_svc", at_once)
     monkeypatch.setattr(deployment, "SHIPPED", ())

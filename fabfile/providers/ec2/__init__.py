@@ -9,19 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from pathlib import Path
 
 from ... import named_hosts
 from ...errors import ClusterError, ProviderRefused
 from ...machines import Cluster, Endpoint, Finding, Found, Machine, MachineSpec, OnEvent, Rate
+from ...named_hosts import NamedHost
 from ...remote import Host
 from ...settings import Settings
-from ...software import software
 from . import booting, creation, instance_types, instances, key_pairs, power, preflight, rules, tags
 from .account import AccountAbilities
 from .api import Api, code_of, passing_over, told
 from .ingredients import launches
-from .instance_types import InstanceType
+from .instance_types import HARDWARE, InstanceType
 from .instances import Instance
 from .prices import Prices
 from .remains import cluster_of_remains, remove_volumes
@@ -45,16 +44,22 @@ class Ec2(AccountAbilities):
         self.api = Api(settings)
 
     @cached_property
-    def gateway(self) -> Endpoint | None:
+    def named_gateway(self) -> NamedHost | None:
         """The host to go through to private addresses, reached as the user's own ssh would reach it."""
-        if not self.settings.gateway:
-            return None
-        config = Path(self.settings.ssh_config).expanduser() if self.settings.ssh_config else None
-        return named_hosts.resolve(self.settings.gateway, config=config).endpoint
+        return named_hosts.gateway(self.settings)
+
+    @property
+    def gateway(self) -> Endpoint | None:
+        """How it is reached."""
+        return self.named_gateway.endpoint if self.named_gateway else None
 
     def engines_per_machine(self, engines: int) -> int:
         """One engine a virtual processor: of the listed types, as many as the smallest has."""
-        return instance_types.engines_per_machine(self._engine_types)
+        return instance_types.engines_per_machine([self._types[name] for name in self.settings.machine_type])
+
+    def hardware(self) -> str:
+        """That of the types of both roles, which have one image."""
+        return HARDWARE[instance_types.one_architecture(list(self._types.values()))]
 
     def check(self, new_machines: int) -> list[Finding]:
         """Credentials, permissions, region, network, images, types, quota, keys and cost, all at once."""
@@ -63,7 +68,6 @@ class Ec2(AccountAbilities):
             self.settings,
             new_machines,
             self._prices,
-            software_id=software(self.settings).id,
             controller=not self._has_controller(),
         )
 
@@ -153,6 +157,10 @@ class Ec2(AccountAbilities):
         there = {one.id: one for one in instances.found(seen, self.settings, self.gateway).machines}
         return tuple(there[one.id] for one in machines if one.id in there)
 
+    def let_in(self, cluster: Cluster) -> bool:
+        """Make the rules of the cluster's group what the settings, and this computer's address, say now."""
+        return rules.refresh(self.api, cluster, self.settings)
+
     def publish_host_keys(self, machine: Machine, keys: Sequence[str], throwaway: str) -> Machine:
         """Set the tag that says which host keys the machine may show."""
         try:
@@ -189,8 +197,9 @@ class Ec2(AccountAbilities):
             return False
 
     @cached_property
-    def _engine_types(self) -> tuple[InstanceType, ...]:
-        return instance_types.describe(self.api, self.settings.machine_type)
+    def _types(self) -> dict[str, InstanceType]:
+        names = (*self.settings.machine_type, *self.settings.controller_type)
+        return {one.name: one for one in instance_types.describe(self.api, names)}
 
     @cached_property
     def _prices(self) -> Prices:

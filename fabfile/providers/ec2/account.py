@@ -24,7 +24,7 @@ class AccountAbilities:
 
     settings: Settings
     api: Api
-    gateway: Any  # the host to go through to machines, None when they are reached directly
+    named_gateway: Any  # the host to go through to machines, None when they are reached directly
 
     def key_pairs(self) -> tuple[KeyPair, ...]:
         """All keys of the account in the region, by name."""
@@ -75,7 +75,7 @@ class AccountAbilities:
 
     def bake(self, on_event: OnEvent) -> ImageInfo:
         """Make an image with the software of the settings."""
-        return baking.bake(self.api, self.settings, on_event, self.gateway)
+        return baking.bake(self.api, self.settings, on_event, self.named_gateway)
 
     def remove_image(self, image: str) -> None:
         """Remove an image of ours and its snapshots."""

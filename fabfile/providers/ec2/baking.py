@@ -17,10 +17,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ... import boot, host_keys, host_software
+from ... import boot, host_keys, host_software, named_hosts
 from ...accounts import ImageInfo
 from ...errors import ClusterError, ProviderRefused, UsageError
 from ...machines import Cluster, Endpoint, Event, Machine, OnEvent, silent, wait_for_ssh
+from ...named_hosts import NamedHost
 from ...remote import Credentials, Host
 from ...settings import Settings
 from ...software import Software, software
@@ -40,7 +41,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # s between two looks at the image
 CLEAN_TIMEOUT = 60.0
 MACHINE = "engine-0"
 BASE = f"{tags.PREFIX}base"  # the image that one of ours was made from
-KERNELS = {"x86_64": "x86_64", "arm64": "aarch64"}  # EC2's words for architectures, and those of ``uname -m``
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Recipe:
         return f"ipyfleet {self.software.id} {self.base.id}"
 
 
-def bake(api: Api, settings: Settings, on_event: OnEvent = silent, gateway: Endpoint | None = None) -> ImageInfo:
+def bake(api: Api, settings: Settings, on_event: OnEvent = silent, gateway: NamedHost | None = None) -> ImageInfo:
     """Make an image with the software of these settings, from the image that machines boot from otherwise.
 
     Takes minutes; ``gateway`` is the host to go through. An image of the same contents is returned as it is, or waited
@@ -65,7 +65,7 @@ def bake(api: Api, settings: Settings, on_event: OnEvent = silent, gateway: Endp
     mine = replace(settings, lease=LEASE, spot=False, userdata="", placement_group="", instance_profile="")
     types = instance_types.describe(api, (*mine.machine_type, *mine.controller_type))
     architecture = instance_types.one_architecture(types)
-    recipe = Recipe(images.choose(api, mine, architecture), software(mine, KERNELS[architecture]))
+    recipe = Recipe(images.choose(api, mine, architecture), software(mine, instance_types.HARDWARE[architecture]))
     for one in list_images(api):
         if one.name == recipe.name and one.state in ("available", "pending"):
             return _wait_for_image(api, one.id, on_event)
@@ -110,13 +110,15 @@ def remove_image(api: Api, image: str, timeout: float = CLEAN_TIMEOUT) -> None:
 
 
 def _baked_machine(
-    api: Api, settings: Settings, recipe: Recipe, cluster: Cluster, gateway: Endpoint | None, on_event: OnEvent
+    api: Api, settings: Settings, recipe: Recipe, cluster: Cluster, gateway: NamedHost | None, on_event: OnEvent
 ) -> Machine:
     """A machine that has the software, and nothing of its own any more: nobody can log in again."""
     subnets = network.choose(api, settings)
     with TemporaryDirectory(prefix="ipyfleet-bake-") as folder:
         credentials = Credentials(Path(folder) / "key", Path(folder) / "known_hosts")
         public = host_keys.make_key_pair(credentials.key_file, cluster.name)
+        if gateway:
+            named_hosts.admit(gateway, credentials)
         plan = boot_plan(settings, cluster, "engine", (public,), recipe.software)
         wanted = Launch(
             cluster=cluster,
@@ -141,7 +143,7 @@ def _baked_machine(
 
 
 def _up(
-    api: Api, settings: Settings, wanted: Launch, gateway: Endpoint | None, on_event: OnEvent
+    api: Api, settings: Settings, wanted: Launch, gateway: NamedHost | None, on_event: OnEvent
 ) -> tuple[Machine, Endpoint]:
     """The machine, once it runs and has addresses, and the way in."""
     launched = launch(api, settings, wanted, (), on_event)
@@ -155,7 +157,7 @@ def _up(
         lambda there: bool(there) and all(one.gone or is_up(one, settings) for one in there),
         settings.boot_timeout,
     )
-    machine = found(seen, settings, gateway).by_name(MACHINE)
+    machine = found(seen, settings, gateway.endpoint if gateway else None).by_name(MACHINE)
     if machine is None or machine.endpoint is None:
         said = "; ".join(f"{one.id} is {one.state}: {one.said or one.reason}" for one in seen)
         raise ProviderRefused(
@@ -221,7 +223,7 @@ def _wait_for_image(api: Api, image: str, on_event: OnEvent) -> ImageInfo:
             reason = (seen[0].get("StateReason") or {}).get("Message", "")
             raise ProviderRefused(
                 f"AWS could not make the image {image}: {reason or state}",
-                hint=f"`invoke images.remove {image}`, then bake again",
+                hint=f"`invoke images.remove --image {image}`, then bake again",
             )
         if passed + pause > IMAGE_TIMEOUT:
             raise ProviderRefused(

@@ -15,7 +15,7 @@ from ...machines import Cluster, Endpoint, Event, Machine, MachineSpec, OnEvent
 from ...settings import Settings
 from .api import Api, at_once, hint
 from .instances import Instance, described, found, is_up, look_until
-from .launching import Launch, Launched, Place, launch
+from .launching import UNSEEN, Launch, Launched, Place, launch
 
 ENDED = {  # by AWS's reason
     "Client.InternalError": "this account may not use the key that encrypts its disks, or that of the image: allow it, "
@@ -25,6 +25,7 @@ ENDED = {  # by AWS's reason
 }
 ENDED_OTHERWISE = "AWS's own words are what to look for"
 STARTING = ("pending", "running")
+RECENT = 120.0  # s since the launch of a machine, by this computer's clock, in which others of its call may be unseen
 Ingredients = Callable[[Sequence[MachineSpec], Sequence[Instance]], Sequence[Launch]]
 """From machines that shall be, and all instances of the cluster, to one launch a role; makes what they need."""
 
@@ -60,7 +61,7 @@ def create(
 
     Raises ProviderRefused for a name that another cluster has, and for everything but machines that did not come.
     """
-    before = described(api, cluster.name)
+    before = _all_in_sight(api, cluster, specs)
     refuse_name(cluster, [one.cluster for one in before if not one.gone])
     mine = [one for one in before if one.cluster.id == cluster.id]
     there = {one.name for one in mine if not one.gone}
@@ -114,6 +115,25 @@ def judge(outcome: Outcome, wanted: int, enough: bool, on_event: OnEvent) -> Non
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
+def _all_in_sight(api: Api, cluster: Cluster, specs: Sequence[MachineSpec]) -> Sequence[Instance]:
+    """Every instance under the cluster's name, after a while if some of a call that was just made may be unseen yet.
+
+    Without that, a run soon after one that died would take them for missing, and make them again.
+    """
+
+    def complete(seen: Sequence[Instance]) -> bool:
+        mine = [one for one in seen if one.cluster.id == cluster.id]
+        names, since = {one.name for one in mine}, time.time() - RECENT
+        calls = {(one.tags.role, one.tags.first, one.tags.last) for one in mine if one.launched > since}
+        return not any(
+            spec.name not in names and spec.role == role and first <= spec.index <= last
+            for spec in specs
+            for role, first, last in calls
+        )
+
+    return look_until(lambda: described(api, cluster.name), complete, UNSEEN)
 
 
 def _once_up(

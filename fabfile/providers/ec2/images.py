@@ -14,7 +14,7 @@ from ...errors import ProviderRefused
 from ...settings import Settings
 from ...software import PYTHON
 from . import tags
-from .api import Api, code_of, told
+from .api import UNANSWERED, Api, code_of, told
 
 DEBIAN, CANONICAL = "136693071363", "099720109477"  # the accounts that publish their images
 USERS = {DEBIAN: "admin", CANONICAL: "ubuntu"}
@@ -131,6 +131,11 @@ def _given(api: Api, settings: Settings, architecture: str) -> Image:
             f"{architecture}",
             hint="choose another `image`, or `machine_type` and `controller_type` of that architecture",
         )
+    if found.get("State", "available") != "available":
+        raise ProviderRefused(
+            f"{settings.image} ({found.get('Name', '')}) cannot be used: it is {found['State']}",
+            hint="wait until it is available if it is being made, or choose another `image`",
+        )
     user = settings.login_user or _user(found)
     if not user:
         raise ProviderRefused(
@@ -160,13 +165,15 @@ def _released(api: Api, settings: Settings, architecture: str) -> Image:
 
 
 def _by_parameter(api: Api, release: Distribution, architecture: str) -> dict[str, Any] | None:
-    """The image that the release's public parameter names; None without one, or without the right to read it."""
+    """The image that the release's public parameter names; None without one, the right, or a way to read it."""
     name = release.parameter.format(NAMES[architecture])
     try:
         told_id = api.ssm.get_parameter(Name=name)["Parameter"]["Value"]
         found = api.paged("describe_images", "Images", ImageIds=[told_id])
     except Exception as error:
-        if re.match("ParameterNotFound|AccessDenied|Unauthorized|InvalidAMIID|ValidationException", code_of(error)):
+        code = code_of(error)
+        unknown = re.match("ParameterNotFound|AccessDenied|Unauthorized|InvalidAMIID|ValidationException", code)
+        if unknown or UNANSWERED.fullmatch(code):  # a private network may lead to EC2 alone
             return None
         raise
     return next((one for one in found if one["OwnerId"] == release.owner), None)  # a name is no proof of its maker

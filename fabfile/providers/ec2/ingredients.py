@@ -20,8 +20,6 @@ from .launching import Launch
 from .network import Subnet
 from .userdata import boot_plan
 
-MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}  # EC2's word for an architecture, and that of `uname -m`
-
 
 def launches(
     api: Api, settings: Settings, cluster: Cluster, new: Sequence[MachineSpec], there: Sequence[Instance]
@@ -69,6 +67,6 @@ def _image(api: Api, settings: Settings) -> tuple[Image, Software | None]:
     """The image for both roles, and the software that it lacks."""
     types = instance_types.describe(api, (*settings.controller_type, *settings.machine_type))
     architecture = instance_types.one_architecture(types)
-    needed = software(settings, MACHINES[architecture])
+    needed = software(settings, instance_types.HARDWARE[architecture])
     image = images.choose(api, settings, architecture, needed.id)
     return image, None if image.baked == needed.id else needed

@@ -10,7 +10,7 @@ from ...errors import ProviderRefused
 from ...kinds import nearest
 from .api import Api, code_of, told
 
-ARCHITECTURES = ("x86_64", "arm64")
+HARDWARE = {"x86_64": "x86_64", "arm64": "aarch64"}  # EC2's word for an architecture, and that of `uname -m`
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,22 @@ def every(api: Api) -> dict[str, InstanceType]:
     return {one["InstanceType"]: _type(one) for one in found}
 
 
+def offered(api: Api, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The zones that have machines of each of these types, by one question; () for a type that no zone has."""
+    with told("looking which zones have which types"):
+        found = api.paged(
+            "describe_instance_type_offerings",
+            "InstanceTypeOfferings",
+            LocationType="availability-zone",
+            Filters=[{"Name": "instance-type", "Values": list(dict.fromkeys(names))}],
+        )
+    pairs = {(str(one["InstanceType"]), str(one["Location"])) for one in found}
+    return {name: tuple(sorted(zone for kind, zone in pairs if kind == name)) for name in names}
+
+
 def one_architecture(types: Sequence[InstanceType]) -> str:
     """The architecture that all of them can run; raises ProviderRefused when there is none."""
-    common = [kind for kind in ARCHITECTURES if all(kind in one.architectures for one in types)]
+    common = [kind for kind in HARDWARE if all(kind in one.architectures for one in types)]
     if not common:
         told_apart = ", ".join(f"{one.name} ({'/'.join(one.architectures)})" for one in types)
         raise ProviderRefused(
@@ -81,5 +94,5 @@ def _type(described: dict[str, Any]) -> InstanceType:
         name=described["InstanceType"],
         cpus=int(described.get("VCpuInfo", {}).get("DefaultVCpus", 1)),
         memory_mb=int(described.get("MemoryInfo", {}).get("SizeInMiB", 0)),
-        architectures=tuple(kind for kind in ARCHITECTURES if kind in kinds),
+        architectures=tuple(kind for kind in HARDWARE if kind in kinds),
     )

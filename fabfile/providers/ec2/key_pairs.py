@@ -87,6 +87,8 @@ def private_fingerprints(pem: bytes) -> tuple[str, ...]:
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization as form
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
     try:
         try:
@@ -94,6 +96,8 @@ def private_fingerprints(pem: bytes) -> tuple[str, ...]:
         except ValueError:
             key = form.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
+        return ()
+    if not isinstance(key, Ed25519PrivateKey | RSAPrivateKey):
         return ()
     public = key.public_key().public_bytes(form.Encoding.OpenSSH, form.PublicFormat.OpenSSH).decode()
     if not public.startswith("ssh-rsa"):
@@ -121,7 +125,7 @@ def find_private(settings: Settings, pair: Mapping[str, Any], home: Path | None 
         if private.is_file() and wanted in _of_file(public):
             return private
     for private in sorted([*folder.glob("*.pem"), *folder.glob("id_*")]):
-        if private.suffix != ".pub" and private.is_file() and wanted in private_fingerprints(private.read_bytes()):
+        if private.suffix != ".pub" and private.is_file() and wanted in _of_private_file(private):
             return private
     return None
 
@@ -211,6 +215,13 @@ def _of_file(public: Path) -> tuple[str, ...]:
     try:
         return fingerprints(public.read_text())
     except Exception:  # whatever lies in that folder: it is not the key that is looked for
+        return ()
+
+
+def _of_private_file(path: Path) -> tuple[str, ...]:
+    try:
+        return private_fingerprints(path.read_bytes())
+    except OSError:  # somebody else's in our folder
         return ()
 
 

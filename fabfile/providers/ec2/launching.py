@@ -182,7 +182,7 @@ class _Launching:
         self._wanted = wanted
         self._before = [one for one in before if one.cluster.id == wanted.cluster.id and one.tags.role == wanted.role]
         self._on_event = on_event
-        self._looked_for_earlier = False
+        self._unseen_until = time.monotonic() + UNSEEN  # what was launched before this is shown by then
         self.made: list[Instance] = []
         self.refusals: dict[Place, str] = {}
 
@@ -293,14 +293,16 @@ class _Launching:
         return max((one.tags.generation + 1 for one in gone), default=0)
 
     def _earlier(self, indexes: Sequence[int]) -> list[Instance]:
-        """The machines of an earlier call with our token, which nobody saw yet when this launch began."""
+        """The machines of an earlier call with our token, which nobody saw yet when this launch began.
+
+        They need not come to sight together: what is not shown when the time is over was never made, or is gone.
+        """
 
         def look() -> list[Instance]:
             return [one for one in described(self._api, self._wanted.cluster.name) if self._fits(one, indexes)]
 
-        seen = look_until(look, bool, 0.0 if self._looked_for_earlier else UNSEEN)
-        self._looked_for_earlier = True
-        return list(seen)
+        patience = max(0.0, self._unseen_until - time.monotonic())
+        return list(look_until(look, lambda seen: len(seen) == len(indexes), patience))
 
     def _fits(self, one: Instance, indexes: Sequence[int]) -> bool:
         mine = one.cluster.id == self._wanted.cluster.id and one.tags.role == self._wanted.role

@@ -15,7 +15,7 @@ from ...machines import Finding
 from ...settings import Settings
 from .api import Api, told
 
-EVERYWHERE = ("0.0.0.0/0", "::/0")
+EVERYWHERE = "0.0.0.0/0"  # in IPv4, which is what machines are reached by
 HOW = "name one in your settings: `subnet: [subnet-…]`; `aws ec2 describe-subnets` or the VPC console shows them"
 
 
@@ -36,15 +36,16 @@ class Subnet:
 def choose(api: Api, settings: Settings) -> tuple[Subnet, ...]:
     """The subnets to try, in their order: those of ``subnet``, else the default ones of ``vpc`` or the default VPC.
 
-    ``zones`` leaves out those of other zones and says the order. A constant number of questions. Raises ProviderRefused
-    when none is left, with the way out.
+    ``zones`` leaves out those of other zones and says the order. Where machines get public addresses and nobody named
+    subnets, those that such an address is of no use in are left out, unless all are so. A constant number of questions.
+    Raises ProviderRefused when none is left, with the way out.
     """
     with told("looking for a subnet"):
         found = _given(api, settings) if settings.subnet else _default(api, settings)
         tables = api.paged("describe_route_tables", "RouteTables", Filters=_filters("vpc-id", found[0]["VpcId"]))
     ways = _ways_out(tables)
     main = ways.get("", False)
-    return tuple(
+    subnets = tuple(
         Subnet(
             id=one["SubnetId"],
             zone=one["AvailabilityZone"],
@@ -54,6 +55,8 @@ def choose(api: Api, settings: Settings) -> tuple[Subnet, ...]:
         )
         for one in _in_order(found, settings)
     )
+    public = tuple(one for one in subnets if one.public)
+    return public if public and settings.public_address and not settings.subnet else subnets
 
 
 def findings(subnets: Sequence[Subnet], settings: Settings, machines: int) -> Iterator[Finding]:
@@ -77,7 +80,8 @@ def findings(subnets: Sequence[Subnet], settings: Settings, machines: int) -> It
         yield Finding(
             "warning",
             "machines will have private addresses only, and no `gateway` is set",
-            "that works from inside the VPC, or through a network of your own that leads there",
+            "that works from inside the VPC; for a network of your own that leads there, name it in `ssh_from`, since "
+            "`auto` is the VPC then",
         )
 
 
@@ -143,7 +147,7 @@ def _ways_out(tables: Iterable[Mapping[str, Any]]) -> dict[str, bool]:
         out = any(
             route.get("GatewayId", "").startswith("igw-")
             and route.get("State", "active") == "active"
-            and (route.get("DestinationCidrBlock") or route.get("DestinationIpv6CidrBlock")) in EVERYWHERE
+            and route.get("DestinationCidrBlock") == EVERYWHERE
             for route in table.get("Routes", ())
         )
         for association in table.get("Associations", ()):

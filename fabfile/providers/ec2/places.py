@@ -25,7 +25,6 @@ def regions(api: Api) -> tuple[Region, ...]:
                     name=str(one["RegionName"]),
                     usable=one.get("OptInStatus") != "not-opted-in",
                     current=one["RegionName"] == api.region,
-                    detail=str(one.get("OptInStatus", "")),
                 )
                 for one in answers
             ),

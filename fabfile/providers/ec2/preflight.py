@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from ... import boot
+from ... import boot, named_hosts
 from ...errors import ClusterError
 from ...kinds import nearest
 from ...machines import Cluster, Finding, MachineSpec
 from ...remote import each
 from ...settings import Settings
+from ...software import software
 from . import images, instance_types, key_pairs, network, places, quotas, rules, tags
 from .api import NO_ROOM, QUOTA, THROTTLED, UNANSWERED, Api, code_of, hint, refusal, told
 from .images import Image
@@ -31,18 +32,18 @@ ALLOWED = "whoever runs the account must allow it: the README shows the least po
 
 
 def findings(
-    api: Api, settings: Settings, new_machines: int, prices: Prices, *, software_id: str = "", controller: bool = True
+    api: Api, settings: Settings, new_machines: int, prices: Prices, *, controller: bool = True
 ) -> list[Finding]:
     """What would stop so many machines from being made, and what to know before they are; errors first.
 
-    ``controller`` says whether one of them is the controller; an image of ours may have the software ``software_id``.
-    Without credentials, or with a wrong region, AWS is asked no further.
+    ``controller`` says whether one of them is the controller. Without credentials, or with a wrong region, AWS is asked
+    no further.
     """
     here = [partial(of_the_settings, settings), partial(rules.world_findings, settings)] if new_machines else []
     account = _gathered([partial(of_the_account, api)])
     found = [*account, *_gathered(here)]
     if new_machines and not account:
-        found += _Ground(api, settings, new_machines, prices, software_id, controller).findings()
+        found += _Ground(api, settings, new_machines, prices, controller).findings()
     once = list(dict.fromkeys(found))
     return sorted(once, key=lambda finding: finding.level != "error")
 
@@ -70,33 +71,41 @@ def of_the_settings(settings: Settings) -> Iterator[Finding]:
             "set `lease`, like `lease: 8h`: then they end by themselves, and `invoke renew` puts that off",
         )
     boot.users_script(settings.userdata)
+    gateway = None if settings.public_address else named_hosts.gateway(settings)
+    way = f"ssh://{settings.gateway}" if ":" in settings.gateway else settings.gateway
+    for host in named_hosts.strangers(gateway) if gateway else ():
+        yield Finding(
+            "error",
+            f"the host key of {host}, which is on the way to the machines, is not known here",
+            f"`ssh {way}` once, and compare the fingerprint that it shows with the host's own",
+        )
 
 
 class _Ground:
     """What the machines would be made of, found out by looks that do not wait for each other."""
 
-    def __init__(
-        self, api: Api, settings: Settings, machines: int, prices: Prices, software_id: str, controller: bool
-    ) -> None:
+    def __init__(self, api: Api, settings: Settings, machines: int, prices: Prices, controller: bool) -> None:
         self._api = api
         self._settings = settings
         self._prices = prices
-        self._software_id = software_id
         self._controllers = min(machines, int(controller))
         self._engines = machines - self._controllers
         self._image: Image | None = None
         self._subnets: tuple[Subnet, ...] = ()
+        self._types_exist = False
 
     def findings(self) -> list[Finding]:
-        """All looks at once; then the dry runs of what they found."""
+        """All looks at once; then those that need what they found, dry runs among them."""
         looks: list[Check] = [self._zones, self._network, self._machine, self._keys, self._address]
         found = _gathered([*looks, self._quotas, self._cost])
-        dry: list[Check] = []
+        further: list[Check] = []
+        if self._types_exist and self._subnets:
+            further.append(self._offers)
         if self._image and self._subnets:
             image, subnet = self._image, self._subnets[0]
-            dry = [partial(self._launch, image, subnet, role == "engine") for role in self._roles]
-            dry.append(partial(self._group, subnet))
-        return [*found, *_gathered(dry)]
+            further += [partial(self._launch, image, subnet, role == "engine") for role in self._roles]
+            further.append(partial(self._group, subnet))
+        return [*found, *_gathered(further)]
 
     @property
     def _roles(self) -> list[str]:
@@ -117,17 +126,47 @@ class _Ground:
 
     def _machine(self) -> Iterator[Finding]:
         names = (*self._settings.machine_type, *self._settings.controller_type)
-        architecture = instance_types.one_architecture(instance_types.describe(self._api, names))
-        self._image = images.choose(self._api, self._settings, architecture, self._software_id)
-        yield from ()
+        types = instance_types.describe(self._api, names)
+        self._types_exist = True
+        architecture = instance_types.one_architecture(types)
+        contents = software(self._settings, instance_types.HARDWARE[architecture])
+        image = self._image = images.choose(self._api, self._settings, architecture, contents.id)
+        if 0 < self._settings.volume_size < image.size_gb:
+            text = f"{image.id} ({image.name}) needs a disk of {image.size_gb} GB, `volume_size` is "
+            yield Finding("error", f"{text}{self._settings.volume_size}", "raise `volume_size`, or set it to 0")
+
+    def _offers(self) -> Iterator[Finding]:
+        """A role for which no subnet lies in a zone that has machines of any of its types."""
+        mine = self._settings
+        kinds = {"controller": mine.controller_type, "engine": mine.machine_type}
+        there = instance_types.offered(self._api, [kind for role in self._roles for kind in kinds[role]])
+        zones = {one.zone for one in self._subnets}
+        for role in self._roles:
+            theirs = sorted({zone for kind in kinds[role] for zone in there[kind]})
+            if not zones.intersection(theirs):
+                setting = "machine_type" if role == "engine" else "controller_type"
+                yield Finding(
+                    "error",
+                    f"no zone of {', '.join(sorted(zones))} has machines of type {', '.join(kinds[role])}",
+                    f"name a `subnet` or `zones` among {', '.join(theirs) or 'those of another region'}, or another "
+                    f"`{setting}`",
+                )
 
     def _keys(self) -> Iterator[Finding]:
         yield from key_pairs.findings(self._api, self._settings)
 
     def _address(self) -> Iterator[Finding]:
-        if "auto" in self._settings.ssh_from:
-            rules.own_address(self._settings)
-        yield from ()
+        mine = self._settings
+        if "auto" not in mine.ssh_from or not mine.public_address:
+            return
+        network = rules.own_address(mine)
+        if ":" in network and all(":" in source or source == "auto" for source in mine.ssh_from):
+            yield Finding(
+                "error",
+                f"{mine.address_service} sees this computer at {network}, but machines are reached by IPv4",
+                "name your IPv4 network in `ssh_from`, like 203.0.113.7/32, or an `address_service` that is asked by "
+                "IPv4",
+            )
 
     def _quotas(self) -> Iterator[Finding]:
         mine = self._settings

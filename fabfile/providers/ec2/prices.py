@@ -18,7 +18,7 @@ from ...errors import ClusterError
 from ...machines import Machine, MachineSpec, MachineState, Rate
 from ...remote import each
 from ...settings import Settings
-from .api import Api, code_of
+from .api import Api, code_of, refusal
 
 PUBLIC_ADDRESS = 0.005  # US dollars an hour for a public IPv4 address, the same in all regions since February 2024
 PATIENCE = 5.0  # s that an estimate may keep anybody waiting
@@ -108,19 +108,24 @@ class Prices:
 
 
 def on_demand(api: Api, name: str) -> float | None:
-    """US dollars an hour for a type in this region, from the price list; None where that does not answer.
+    """US dollars an hour for a type in this region, from the price list; None where that does not answer."""
+    try:
+        return listed(api, name)
+    except Exception as error:
+        if _unreadable(error):
+            return None
+        raise
+
+
+def listed(api: Api, name: str) -> float | None:
+    """The price in the list; None for a type that is not in it. Raises what botocore raises, and for other formats.
 
     Linux, no software of others, shared hardware, no reservation.
     """
     wanted = {**LINUX, "instanceType": name, "regionCode": api.region}
     filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()]
-    try:
-        products = api.pricing.get_products(ServiceCode="AmazonEC2", Filters=filters, MaxResults=10)["PriceList"]
-        prices = [price for product in products for price in _hourly(json.loads(product))]
-    except Exception as error:
-        if _unreadable(error):
-            return None
-        raise
+    products = api.pricing.get_products(ServiceCode="AmazonEC2", Filters=filters, MaxResults=10)["PriceList"]
+    prices = [price for product in products for price in _hourly(json.loads(product))]
     return min(prices, default=None)
 
 
@@ -140,23 +145,31 @@ def spot_now(api: Api, name: str, zones: Sequence[str] = ()) -> float | None:
 def history(api: Api, types: Sequence[str], days: int) -> tuple[Price, ...]:
     """What these types cost on demand, and on spot in each zone over the last so many days.
 
-    The mean is by time. What cannot be read is missing; a type without any price is left out.
+    The mean is by time. What cannot be read is missing, and a type without any price is left out; raises
+    ProviderRefused when AWS let nothing be read, as without credentials.
     """
     now = time.time()
     since = now - days * 24 * HOUR
-    fixed = {one.item: one.value for one in each(types, lambda name: on_demand(api, name))}
+    outcomes = each(types, lambda name: listed(api, name))
+    fixed = {one.item: one.value for one in outcomes}
+    failures = [one.error for one in outcomes if one.error]
+    spot: dict[tuple[str, str], Range] = {}
     try:
         spot = {place: _range(records, since, now) for place, records in _by_zone(api, types, since, now).items()}
     except Exception as error:
-        if not _unreadable(error):
-            raise
-        spot = {}
+        failures.append(error)
+    for failure in failures:
+        if not _unreadable(failure):
+            raise failure
     found = []
     for name in types:
         zones = sorted(zone for kind, zone in spot if kind == name)
         found += [Price(name, zone, fixed[name], spot[name, zone]) for zone in zones]
         if not zones and fixed[name] is not None:
             found.append(Price(name, fixed=fixed[name]))
+    refused = [failure for failure in failures if isinstance(failure, ClusterError) or code_of(failure)]
+    if refused and not found:
+        raise refusal(refused[0], "reading prices")
     return tuple(found)
 
 

@@ -1,6 +1,8 @@
 """Who may reach the machines of a cluster: its security group, made with it and removed with it.
 
-From outside port 22 from ``ssh_from`` and what ``open_ports`` says; everything else only between the machines.
+From outside port 22 from ``ssh_from`` and what ``open_ports`` says; everything else only between the machines. Where
+these have private addresses only, ``auto`` is their VPC: SSH comes from the gateway's private address in it then, never
+from the one that this computer has on the internet.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ MINE = "ipyfleet"  # what describes a rule of ours; others are the user's, and l
 WORLD = ("0.0.0.0/0", "::/0")
 ANSWER_TIME = 5.0  # s that the service may take that says where we come from
 PAUSE = 2.0  # s between two tries to remove a group that is in use
+NOT_SEEN = "InvalidGroup.NotFound"
+UNSEEN = 15.0  # s that a new group may stay unknown to parts of EC2
+LOOK = 0.5  # s between two tries while it does
 
 Rule = tuple[str, int, int, str]
 """Protocol, first and last port, and the network it is open to."""
@@ -60,7 +65,7 @@ def delete(api: Api, cluster: str, timeout: float, pause: Callable[[float], None
         for group in _groups(api, cluster):
             while True:
                 try:
-                    with passing_over("InvalidGroup.NotFound"):
+                    with passing_over(NOT_SEEN):
                         api.ec2.delete_security_group(GroupId=group["GroupId"])
                     break
                 except Exception as error:
@@ -89,6 +94,8 @@ def own_address(settings: Settings) -> str:
     said = answer.text.strip()
     try:
         address = ip_address(said)
+        if "%" in said:
+            raise ValueError("a zone has a meaning on this computer only")
     except ValueError:
         raise ProviderRefused(f"{service} answered {said[:60]!r}, which is no address", hint=advice) from None
     return f"{address}/{address.max_prefixlen}"
@@ -119,11 +126,25 @@ def _make(api: Api, cluster: Cluster, name: str, vpc: str, settings: Settings) -
     except Exception as error:
         if code_of(error) != "InvalidGroup.Duplicate":
             raise
+        return _adopted(api, cluster, name, vpc)
+    return {"GroupId": made["GroupId"], "VpcId": vpc, "IpPermissions": []}
+
+
+def _adopted(api: Api, cluster: Cluster, name: str, vpc: str) -> Mapping[str, Any]:
+    """The group that has our group's name already: made by a call of ours whose answer was lost, if its tags say so."""
+    deadline = time.monotonic() + UNSEEN
+    named = [{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [vpc]}]
+    while not (there := api.paged("describe_security_groups", "SecurityGroups", Filters=named)):
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(LOOK)
+    mine = next((one for one in there if _id(one) == cluster.id), None)
+    if mine is None:
         raise ProviderRefused(
             f"there is a security group {name} in {vpc} that does not say that it is this cluster's",
             hint="look at it in the EC2 console: if nobody needs it, remove it (`aws ec2 delete-security-group`)",
-        ) from error
-    return {"GroupId": made["GroupId"], "IpPermissions": []}
+        )
+    return mine
 
 
 def _find(api: Api, name: str, cluster_id: str, vpc: str) -> Mapping[str, Any] | None:
@@ -141,7 +162,7 @@ def _id(group: Mapping[str, Any]) -> str:
 def _set(api: Api, group: Mapping[str, Any], settings: Settings) -> bool:
     """Give a group the rules that it lacks, then take those of ours that are stale."""
     mine, inside = _there(group)
-    wanted = _wanted(settings)
+    wanted = _wanted(api, settings, group["VpcId"])
     new, stale = wanted - mine, mine - wanted
     permissions = [_permission(rule) for rule in sorted(new)]
     if not inside:
@@ -157,25 +178,44 @@ def _set(api: Api, group: Mapping[str, Any], settings: Settings) -> bool:
 
 
 def _authorize(api: Api, group: str, permissions: Sequence[Mapping[str, Any]]) -> None:
-    """Add all of them in one call, or one by one when some are there already: EC2 takes all or none of a call."""
-    try:
-        api.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=permissions)
-    except Exception as error:
-        if code_of(error) != "InvalidPermission.Duplicate":
-            raise
-        for one in permissions:
-            with passing_over("InvalidPermission.Duplicate"):
-                api.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[one])
+    """Add all of them in one call, or one by one when some are there already: EC2 takes all or none of a call.
+
+    Waits for a group that was made a moment ago, and that this part of EC2 does not know yet.
+    """
+    deadline = time.monotonic() + UNSEEN
+    while True:
+        try:
+            api.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=permissions)
+            return
+        except Exception as error:
+            if code_of(error) == "InvalidPermission.Duplicate":
+                break
+            if code_of(error) != NOT_SEEN or time.monotonic() >= deadline:
+                raise
+        time.sleep(LOOK)
+    for one in permissions:
+        with passing_over("InvalidPermission.Duplicate"):
+            api.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[one])
 
 
-def _wanted(settings: Settings) -> set[Rule]:
-    sources = {own_address(settings) if source == "auto" else source for source in settings.ssh_from}
+def _wanted(api: Api, settings: Settings, vpc: str) -> set[Rule]:
+    sources = set(settings.ssh_from) - {"auto"}
+    if "auto" in settings.ssh_from:
+        sources |= {own_address(settings)} if settings.public_address else _networks(api, vpc)
     rules: set[Rule] = {("tcp", 22, 22, source) for source in sources}
     for port in settings.open_ports:
         protocol, ports, network = port.split(":", 2)
         first, _, last = ports.partition("-")
         rules.add((protocol, int(first), int(last or first), network))
     return rules
+
+
+def _networks(api: Api, vpc: str) -> set[str]:
+    """The networks that a VPC consists of."""
+    (found,) = api.ec2.describe_vpcs(VpcIds=[vpc])["Vpcs"]
+    blocks = found.get("CidrBlockAssociationSet", ())
+    more = {one["CidrBlock"] for one in blocks if one.get("CidrBlockState", {}).get("State") == "associated"}
+    return {found["CidrBlock"], *more}
 
 
 def _there(group: Mapping[str, Any]) -> tuple[set[Rule], bool]:

@@ -23,6 +23,7 @@ OWNER = f"{PREFIX}owner"
 CREATED = f"{PREFIX}created"
 ROLE = f"{PREFIX}role"
 FIRST = f"{PREFIX}first"  # the first index of a call of RunInstances, which gives all its machines the same tags
+LAST = f"{PREFIX}last"  # the last index that the call asked for, of which it may have got fewer
 GENERATION = f"{PREFIX}generation"  # how often machines of these names were launched before
 SCHEMA_TAG = f"{PREFIX}schema"
 BOOT_KEY = f"{PREFIX}boot-key"  # the public half of the host key that all machines of a call boot with
@@ -40,11 +41,13 @@ Pairs = list[dict[str, str]]
 class MachineTags:
     """What the tags of an instance say; ``first`` is -1 when they do not say which machine it is.
 
+    ``first`` and ``last`` are the indexes that its call was for.
     Host keys are ``type base64`` each; ``deadline`` is None without a lease.
     """
 
     role: Role = "engine"
     first: int = -1
+    last: int = -1
     generation: int = 0
     user: str = ""
     boot_key: str = ""
@@ -81,6 +84,7 @@ def of_launch(
         "Name": f"{cluster.name} {role}{number}",  # for people who look into Amazon's console
         ROLE: role,
         FIRST: str(indexes[0]),
+        LAST: str(indexes[-1]),
         GENERATION: str(generation),
         USER: user,
         BOOT_KEY: " ".join(boot_key.split()[:2]),
@@ -144,6 +148,7 @@ def machine_tags(tags: Mapping[str, str]) -> MachineTags:
     return MachineTags(
         role="controller" if tags.get(ROLE) == "controller" else "engine",
         first=_whole(tags.get(FIRST, "")) if tags.get(ROLE) in ("controller", "engine") else -1,
+        last=_whole(tags.get(LAST, "")),
         generation=max(0, _whole(tags.get(GENERATION, ""))),
         user=tags.get(USER, "") if re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", tags.get(USER, "")) else "",
         boot_key=boot_key[0] if boot_key else "",
