@@ -20,12 +20,16 @@ Role = Literal["controller", "engine"]
 
 
 class MachineState(StrEnum):
-    """What the provider says of a machine; whether it answers is another question."""
+    """What the provider says of a machine; whether it answers is another question.
+
+    One that has ``FAILED`` may be at work all the same, one that is ``LOST`` is no more, though nobody asked for that.
+    """
 
     PENDING = "pending"
     RUNNING = "running"
     STOPPED = "stopped"
     FAILED = "failed"
+    LOST = "lost"
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,8 @@ def ask_hub(run: Run, found: Found) -> HubView:
         return HubView("silent")
     busy = {number for number, load in queues.engines.items() if load.busy} if queues else set()
     slots = {number: slot_of(ident) for number, ident in known.items()}
-    present = {machine.index for machine in found.machines if machine.role == "engine"}
+    there = [machine for machine in found.machines if machine.state is not MachineState.LOST]
+    present = {machine.index for machine in there if machine.role == "engine"}
     return HubView(
         "answers",
         {slot: number in busy for number, slot in slots.items() if slot and slot.index in present},

@@ -122,7 +122,7 @@ def make_plan(wanted: Wanted, seen: Seen) -> Plan:
     controller = next((machine for machine in seen.machines if machine.role == "controller"), None)
     engine_machines = {machine.index: machine for machine in seen.machines if machine.role == "engine"}
     broken = [machine for machine in engine_machines.values() if _broken(machine, seen)]
-    if controller and controller.state is MachineState.FAILED and not seen.hub_up:
+    if controller and (controller.state is MachineState.LOST or (_failed(controller) and not seen.hub_up)):
         broken.append(controller)
     usable = {machine.name: machine for machine in seen.machines if machine not in broken}
 
@@ -155,8 +155,13 @@ def make_plan(wanted: Wanted, seen: Seen) -> Plan:
 
 
 def _broken(machine: Machine, seen: Seen) -> bool:
-    """Failed says the provider, and the hub has nothing that speaks against it."""
-    return machine.state is MachineState.FAILED and all(slot.index != machine.index for slot in seen.registered)
+    """Lost, or failed says the provider and the hub has nothing that speaks against it."""
+    unknown = all(slot.index != machine.index for slot in seen.registered)
+    return machine.state is MachineState.LOST or (_failed(machine) and unknown)
+
+
+def _failed(machine: Machine) -> bool:
+    return machine.state is MachineState.FAILED
 
 
 def _target(wanted: Wanted, seen: Seen, slots: frozenset[Slot]) -> list[Deployment]:

@@ -62,6 +62,17 @@ def test_a_machine_that_was_lost_is_replaced(fleet, tmp_path):
     assert len(engines_known(fleet)) == 3
 
 
+def test_a_machine_that_its_provider_took_away_is_replaced_though_the_hub_still_lists_its_engine(fleet, tmp_path):
+    provision(fleet, tmp_path, 2)
+    before = fleet.machine("engine-1")
+    fleet.world.machines["lab", "engine-1"] = replace(before, state=MachineState.LOST, endpoint=None)
+    seen = observation.look(new_run(fleet, tmp_path, SETTINGS))
+    assert (seen.state, seen.engines, seen.expected) == ("degraded", 1, 2)
+    provision(fleet, tmp_path, 2)
+    assert fleet.machine("engine-1").state is MachineState.RUNNING
+    assert observation.look(new_run(fleet, tmp_path, SETTINGS)).state == "healthy"
+
+
 @pytest.mark.parametrize("broken", [False, True], ids=["gone", "failed"])
 def test_a_machine_that_was_lost_and_is_not_needed_any_more_is_forgotten(broken, fleet, tmp_path):
     provision(fleet, tmp_path, 3)

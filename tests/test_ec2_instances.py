@@ -215,11 +215,11 @@ class TestFound:
 
 
 class TestInterrupted:
-    def test_it_has_failed_and_says_why(self) -> None:
+    def test_it_is_lost_and_says_why(self) -> None:
         seen = found([engine(0), interrupted(1)], PUBLIC)
         assert [(one.name, one.state) for one in seen.machines] == [
             ("engine-0", MachineState.RUNNING),
-            ("engine-1", MachineState.FAILED),
+            ("engine-1", MachineState.LOST),
         ]
         assert seen.machines[1].detail == "interrupted: no capacity"
 

@@ -275,7 +275,7 @@ class TestSpot:
         made = create(paper, spot=True)
         assert {name for name, one in made.items() if one.interruptible} == {f"engine-{k}" for k in range(4)}
         paper.interrupt(made["engine-1"].id)
-        (lost,) = [one for one in provider(paper).find("lab").machines if one.state is MachineState.FAILED]
+        (lost,) = [one for one in provider(paper).find("lab").machines if one.state is MachineState.LOST]
         assert lost.name == "engine-1"
         assert lost.detail.startswith("interrupted: ")
         lab = provider(paper, spot=True)

@@ -9,6 +9,7 @@ from fabfile.machines import Machine, MachineState, machine_name
 from fabfile.plan import Deployment, Seen, Slot, Wanted, make_plan
 
 RUNNING, STOPPED, FAILED = MachineState.RUNNING, MachineState.STOPPED, MachineState.FAILED
+LOST = MachineState.LOST
 
 
 def machine(index: int, role: str = "engine", state: MachineState = RUNNING) -> Machine:
@@ -106,6 +107,15 @@ def test_a_failed_machine_is_replaced_unless_the_hub_still_knows_its_engine():
     assert not make_plan(wanted(2), healthy(2, machines=machines)).discard
 
 
+def test_a_lost_machine_is_replaced_whatever_the_hub_still_lists():
+    machines = (machine(0, "controller"), machine(0), machine(1, state=LOST))
+    plan = make_plan(wanted(2), healthy(2, machines=machines))
+    assert [one.name for one in plan.discard] == ["engine-1"]
+    assert [one.name for one in plan.create] == ["engine-1"]
+    lost = (machine(0, "controller", LOST), machine(0), machine(1))
+    assert [one.name for one in make_plan(wanted(2), healthy(2, machines=lost)).discard] == ["controller"]
+
+
 def test_an_engine_that_the_hub_does_not_know_is_restarted():
     plan = make_plan(wanted(2), healthy(2, registered={Slot(0, 1): True}))
     assert plan.deploy == (Deployment("engine", 1, (1,), restart=(1,)),)
@@ -148,7 +158,7 @@ def test_a_new_version_of_the_controller_makes_everything_start_again():
 def clusters(draw) -> Seen:
     """Any half-made, half-broken cluster."""
     indexes = draw(st.sets(st.integers(0, 6)))
-    states = st.sampled_from([RUNNING, RUNNING, STOPPED, FAILED])
+    states = st.sampled_from([RUNNING, RUNNING, STOPPED, FAILED, LOST])
     machines = [machine(index, state=draw(states)) for index in sorted(indexes)]
     if draw(st.booleans()):
         machines.insert(0, machine(0, "controller", draw(states)))

@@ -24,11 +24,15 @@ BIN = Path(sys.executable).parent
 
 @dataclass
 class UserCluster:
-    """A user's cluster of that name, whose record and client files lie in a folder of the test's own."""
+    """A user's cluster of that name, whose record and client files lie in a folder of the test's own.
+
+    ``alias`` says under which name the host key of an address is pinned, "" for the address itself.
+    """
 
     name: str
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    alias: Callable[[str], str] = lambda host: ""
 
     def __post_init__(self) -> None:
         self.environment = os.environ | {
@@ -65,9 +69,8 @@ class UserCluster:
         address = next(one["address"] for one in self.status()["machines"] if one["name"] == machine)
         user, _, host = address.partition("@")
         folder = self.folder / "state" / self.name
-        return ssh(
-            Endpoint(host, user), Credentials(folder / "id_ed25519", folder / "known_hosts"), command, check=check
-        )
+        endpoint = Endpoint(host, user, key_alias=self.alias(host))
+        return ssh(endpoint, Credentials(folder / "id_ed25519", folder / "known_hosts"), command, check=check)
 
     @property
     def client_file(self) -> Path:

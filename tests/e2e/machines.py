@@ -43,7 +43,7 @@ def ssh(endpoint: Endpoint, credentials: Credentials, command: str, *, check: bo
     """What a command line prints on a host, run by OpenSSH with the pinned host key and no configuration."""
     options = ("BatchMode=yes", "StrictHostKeyChecking=yes", f"UserKnownHostsFile={credentials.known_hosts}")
     words = ["ssh", "-F", "none", "-i", str(credentials.key_file), "-p", str(endpoint.port), "-o", "ConnectTimeout=10"]
-    for option in options:
+    for option in (*options, *([f"HostKeyAlias={endpoint.key_alias}"] if endpoint.key_alias else [])):
         words += ["-o", option]
     done = subprocess.run(
         [*words, f"{endpoint.user}@{endpoint.host}", command], input=stdin, capture_output=True, text=True, timeout=120

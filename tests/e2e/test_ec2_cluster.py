@@ -48,9 +48,15 @@ def user(cloud_server: Cloud, site: Site, tmp_path_factory: pytest.TempPathFacto
     config.mkdir(parents=True)
     filled = SETTINGS.format(region=cloud_server.region, url=cloud_server.url, subnet=site.subnet, folder=folder)
     (config / "config.yaml").write_text(filled)
-    user = UserCluster(NAME, folder)
+    user = UserCluster(NAME, folder, alias=lambda host: instance_at(cloud_server, host))
     yield user
     user.teardown()
+
+
+def instance_at(cloud: Cloud, address: str) -> str:
+    """The id of the instance at this address, which its host keys are pinned under."""
+    there = {one.get("PublicIpAddress"): str(one["InstanceId"]) for one in Account(cloud).see()}
+    return there[address]
 
 
 def answers(user: UserCluster) -> int:

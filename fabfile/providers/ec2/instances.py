@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ...machines import Cluster, Endpoint, Found, Machine, MachineState, machine_name
@@ -112,7 +112,7 @@ def look_until(
 def found(instances: Iterable[Instance], settings: Settings, gateway: Endpoint | None = None) -> Found:
     """What instances of one cluster's name mean as machines; of two clusters with that name the older one counts.
 
-    A machine that was interrupted, and that no other has taken the place of, has failed. An instance too many under a
+    A machine that was interrupted, and that no other has taken the place of, is lost. An instance too many under a
     name, or one whose tags say nothing, has failed as well, under a name of its own.
     """
     there = list(instances)
@@ -125,11 +125,14 @@ def found(instances: Iterable[Instance], settings: Settings, gateway: Endpoint |
     others = [one for one in mine if not one.name or by_name.setdefault(one.name, one) is not one]
     lost = _lost([one for one in there if one.cluster.id == cluster.id], by_name)
     machines = [_machine(one, settings, gateway) for one in by_name.values()]
-    machines += [_failed(one, one.index, f"interrupted: {one.said or 'AWS took the capacity back'}") for one in lost]
+    machines += [
+        _useless(MachineState.LOST, one, one.index, f"interrupted: {one.said or 'AWS took the capacity back'}")
+        for one in lost
+    ]
     free = 1 + max((machine.index for machine in machines if machine.role == "engine"), default=-1)
     for index, one in enumerate(others, free):
         why = f"{one.name} a second time" if one.name else "its tags do not say which machine it is"
-        machines.append(_failed(replace(one, tags=tags.MachineTags()), index, f"{one.id}: {why}"))
+        machines.append(_useless(MachineState.FAILED, one, index, f"{one.id}: {why}"))
     return Found(cluster, tuple(sorted(machines, key=lambda one: (one.role, one.index))))
 
 
@@ -171,13 +174,13 @@ def _machine(one: Instance, settings: Settings, gateway: Endpoint | None) -> Mac
     )
 
 
-def _failed(one: Instance, index: int, detail: str) -> Machine:
+def _useless(state: MachineState, one: Instance, index: int, detail: str) -> Machine:
     return Machine(
         name=machine_name("engine", index),
         id=one.id,
         role="engine",
         index=index,
-        state=MachineState.FAILED,
+        state=state,
         created=one.launched,
         detail=detail,
         kind=one.kind,
