@@ -21,11 +21,11 @@ from .deployment import arm as arm
 from .deployment import controller_of, stale_idents, tolerate
 from .deployment import deploy as deploy
 from .errors import ClusterError, HubSilent
-from .machines import Cluster, Found, MachineSpec, MachineState, machine_name
+from .machines import Cluster, Found, Guarding, MachineSpec, MachineState, machine_name
 from .observation import LOOK, foreign
 from .plan import Plan, Slot, Wanted, make_plan
 from .power import stoppable
-from .record import Record
+from .record import UNSURE, Record
 from .removal import cut_off
 from .run import Run
 from .services import Service
@@ -62,12 +62,15 @@ def create(run: Run, observed: Observed, todo: Plan) -> Found:
         run.settings.cluster, secrets.token_hex(4), f"{getpass.getuser()}@{platform.node()}", time.time()
     )
     gone = {machine.name for machine in todo.discard}
+    new = {one.name for one in todo.create}  # also those in the place of machines that vanished
     run.save(
         cluster=cluster,
         provider=run.provider.name,
         template=run.settings.template,
         assigned=_assigned(run, observed, todo),
-        digests={name: digest for name, digest in run.record.digests.items() if name not in gone},
+        digests={name: digest for name, digest in run.record.digests.items() if name not in gone | new},
+        # Machines may have it from their first boot on, long before `arm` is through.
+        lease=run.record.lease if run.record.lease == run.settings.lease else UNSURE,
     )
     if todo.discard:
         run.provider.destroy(cluster.name, todo.discard)
@@ -80,11 +83,20 @@ def create(run: Run, observed: Observed, todo: Plan) -> Found:
         run.provider.prepare(run)
     for spec in specs:
         run.tell("creating", spec.name)
-    made = run.provider.create(cluster, specs, run) if specs else ()
+    if todo.deploy and not (specs or todo.start) and isinstance(run.provider, Guarding):
+        run.provider.let_in(cluster)  # the run that made the machines may have been one from elsewhere
+    asked = [*specs, *_coming(observed, todo, keys)]
+    made = run.provider.create(cluster, asked, run) if asked else ()
     machines = {machine.name: machine for machine in observed.found.machines if machine.name not in gone}
     machines |= {machine.name: machine for machine in (*started, *made)}
     run.pin(machines.values())
     return Found(cluster, tuple(machines.values()))
+
+
+def _coming(observed: Observed, todo: Plan, keys: tuple[str, ...]) -> list[MachineSpec]:
+    """The machines of the plan that an earlier run began to make or start, and that have no way in yet."""
+    pending = {one.name for one in observed.found.machines if one.state is MachineState.PENDING}
+    return [MachineSpec(one.role, one.index, keys) for one in todo.target if one.name in pending]
 
 
 def _assigned(run: Run, observed: Observed, todo: Plan) -> tuple[Slot, ...]:

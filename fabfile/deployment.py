@@ -14,7 +14,7 @@ from . import engines, hooks, host_key_rotation, hub, service_managers
 from .arrivals import Arrivals
 from .connection import Connection
 from .errors import ClusterError, ProviderRefused, at_machine, raise_together
-from .machines import Booting, Found, KeyPublishing, Machine, MachineState
+from .machines import Booting, Found, KeyPublishing, Leasing, Machine, MachineState
 from .plan import Deployment, Plan, Slot
 from .remote import Host, each
 from .run import Run
@@ -162,6 +162,9 @@ def arm(run: Run, found: Found, todo: Plan) -> None:
         run.tell("lease set" if run.settings.lease else "lease taken away", machine.name)
 
     run.on_each([one for one in found.machines if one.name in kept], work, run.settings.boot_timeout)
+    noted = [one for one in found.machines if one.deadline is not None]
+    if noted and isinstance(run.provider, Leasing):
+        run.provider.note_deadline(noted, None)  # it was that of another lease
     run.save(lease=run.settings.lease)
 
 

@@ -39,15 +39,17 @@ def stop(run: Run, machines: tuple[Machine, ...]) -> None:
     for machine in machines:
         run.tell("stopping", machine.name)
     provider.stop(run.settings.cluster, machines)
-    left = [one.name for one in machines if _state(run, one) not in (MachineState.STOPPED, None)]
+    found = run.provider.find(run.settings.cluster)
+    # One that has failed or is lost is of no use, on or off, and a lost one is shown for a while.
+    left = [one.name for one in machines if _state(found, one) in (MachineState.PENDING, MachineState.RUNNING)]
     if left:
         raise ClusterError(f"still on: {', '.join(left)}", hint="run `invoke stop` again")
     for machine in machines:
         run.tell("stopped", machine.name)
 
 
-def _state(run: Run, machine: Machine) -> MachineState | None:
-    now = run.provider.find(run.settings.cluster).by_name(machine.name)
+def _state(found: Found, machine: Machine) -> MachineState | None:
+    now = found.by_name(machine.name)
     return now.state if now else None
 
 
@@ -64,15 +66,23 @@ def stoppable(run: Run) -> Stoppable:
 def as_if_only(observed: Observed, machines: tuple[Machine, ...]) -> Observed:
     """The observation without the machines that are off and shall stay so, for a plan that starts only these.
 
-    The controller's is always among those that start: without it an engine is of no use.
+    The controller's is always among those that start: without it an engine is of no use. Where some stay off, those
+    that have failed or are lost are left alone too: what took their place could be given the name of one that is off.
     """
     off = [
         one
         for one in observed.found.machines
         if one.state is MachineState.STOPPED and one.role != "controller" and one not in machines
     ]
-    kept = tuple(one for one in observed.found.machines if one not in off)
-    indexes = {one.index for one in off if one.role == "engine"}
+    if not off:
+        return observed
+    failed = [
+        one
+        for one in observed.found.machines
+        if one.state in (MachineState.FAILED, MachineState.LOST) and one.role != "controller" and one not in machines
+    ]
+    kept = tuple(one for one in observed.found.machines if one not in (*off, *failed))
+    indexes = {one.index for one in kept if one.role == "engine"}
     seen = observed.seen
     return replace(
         observed,
@@ -81,7 +91,7 @@ def as_if_only(observed: Observed, machines: tuple[Machine, ...]) -> Observed:
             kept,
             seen.hub_up,
             seen.registered,
-            frozenset(slot for slot in seen.assigned if slot.index not in indexes),
+            frozenset(slot for slot in seen.assigned if slot.index in indexes),
             seen.digests,
         ),
     )

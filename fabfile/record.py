@@ -16,6 +16,7 @@ from .tunnel import Tunnel
 
 DOCUMENT = "record"
 RUNS = 20  # how many finished runs are remembered
+UNSURE = -1.0  # a lease: a run that changes it on all machines has begun, and not ended
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Record:
     """What is remembered of a cluster: the secrets that open it, and what was put where.
 
     ``assigned`` are the engines that were put on machines, ``digests`` stand for what was deployed, by machine name;
-    ``client_file`` is the path that ipyparallel's clients read; ``lease`` (s, 0: none) is what machines were last armed
-    with; ``runs`` oldest first.
+    ``client_file`` is the path that ipyparallel's clients read; ``lease`` (s, 0: none, UNSURE: not all have the same)
+    is what machines were last armed with; ``runs`` oldest first.
     """
 
     cluster: Cluster | None = None

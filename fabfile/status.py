@@ -100,7 +100,8 @@ def summarise(name: str, provider: str, observed: Observed, now: float) -> Statu
     names = {machine_name("engine", slot.index) for slot in expected} | {machine.name for machine in found.machines}
     lines = tuple(_line(name, observed, expected) for name in sorted(names, key=_order))
     problems = _problems(observed, expected)
-    left = [machine.deadline - now for machine in found.machines if machine.deadline is not None]
+    told = [one for one in found.machines if one.name not in observed.leases and one.state is not MachineState.STOPPED]
+    left = [machine.deadline - now for machine in told if machine.deadline is not None]
     left += observed.leases.values()
     return Status(
         name=name,

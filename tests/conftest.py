@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud.fixtures import cloud, cloud_server
+from tests.cloud.fixtures import cloud, cloud_server, paper
 from tests.fakes.fleet import FakeFleet, installed
 
-__all__ = ["cloud", "cloud_server"]  # fixtures
+__all__ = ["cloud", "cloud_server", "paper"]  # fixtures
 
 KEPT = ("IPYFLEET_ROOT", "IPYFLEET_TEST_DATA")  # said to the tests themselves
 

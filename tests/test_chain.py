@@ -247,6 +247,43 @@ def test_who_comes_from_elsewhere_is_let_in_by_a_command_that_may_change_the_clu
     assert let_in == ["lab"]
 
 
+def test_who_goes_on_from_elsewhere_with_machines_that_were_made_is_let_in_first(fleet, tmp_path, monkeypatch):
+    let_in: list[str] = []
+
+    def admit(provider: object, cluster: Cluster) -> bool:
+        let_in.append(cluster.name)
+        return True
+
+    monkeypatch.setattr(MemoryProvider, "let_in", admit, raising=False)
+    run = new_run(fleet, tmp_path, replace(SETTINGS, engines=2))
+    with run.store.lock("step.machines"):
+        observed = observation.observe(run)
+        chain.create(run, observed, chain.plan(run, observed))
+    assert let_in == []  # making them does it
+    provision(fleet, tmp_path, 2)
+    assert let_in == ["lab"]
+
+
+def test_machines_that_an_earlier_run_made_and_that_have_no_address_yet_are_waited_for(fleet, tmp_path, monkeypatch):
+    run = new_run(fleet, tmp_path, replace(SETTINGS, engines=2))
+    with run.store.lock("step.machines"):
+        observed = observation.observe(run)
+        chain.create(run, observed, chain.plan(run, observed))
+    there = dict(fleet.world.machines)
+    for key, one in there.items():
+        fleet.world.machines[key] = replace(one, state=MachineState.PENDING, endpoint=None)
+    plain = MemoryProvider.create
+
+    def create(self: MemoryProvider, cluster: Cluster, specs: Any, on_event: Any) -> Any:
+        fleet.world.machines |= {("lab", spec.name): there["lab", spec.name] for spec in specs}
+        return plain(self, cluster, specs, on_event)
+
+    monkeypatch.setattr(MemoryProvider, "create", create)
+    todo = provision(fleet, tmp_path, 2)
+    assert todo.create == ()
+    assert fleet.world.machines == there
+
+
 def test_with_min_engines_the_rest_is_counted_without_waiting_for_what_failed(fleet, tmp_path, monkeypatch):
     run = new_run(fleet, tmp_path, replace(SETTINGS, engines=3, min_engines=2))
     start = FakeManager.start

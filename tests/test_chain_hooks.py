@@ -54,6 +54,15 @@ def test_each_new_machine_once_and_the_cluster_when_something_was_deployed(fleet
     assert called.taken() == ["machine_up engine-2"]
 
 
+@pytest.mark.parametrize("name", ["controller", "engine-1"])
+def test_what_takes_the_place_of_a_machine_that_vanished_is_a_new_machine(name, fleet, tmp_path, called):
+    provision(fleet, tmp_path, 2, **EVENTS)
+    called.taken()
+    del fleet.world.machines["lab", name]
+    provision(fleet, tmp_path, 2, **EVENTS)
+    assert called.taken() == [f"machine_up {name}"]
+
+
 def test_one_that_failed_is_called_again_and_keeps_engines_from_starting(fleet, tmp_path, called):
     called.failing = "machine_up engine-1"
     with pytest.raises(ClusterError, match="your hook failed on engine-1"):

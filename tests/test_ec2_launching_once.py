@@ -73,6 +73,23 @@ class TestOnce:
         assert len(account.instances) == 2
         assert account.count("run_instances") == 2
 
+    def test_a_first_try_that_a_sleeping_computer_never_heard_answered_is_no_old_call(self) -> None:
+        account = Account()
+
+        def sleep(answer: Any) -> None:
+            for one in account.instances.values():
+                one |= {"LaunchTime": one["LaunchTime"] - timedelta(hours=1), "State": {"Name": "running"}}
+            raise error("Unavailable")
+
+        account.faults = {"run_instances": [sleep]}
+        assert len(run(account, wanted(0, 1)).made) == 2
+        assert len(account.instances) == 2
+
+    def test_a_token_whose_machines_aws_says_are_terminated_is_followed_by_the_next_generation(self) -> None:
+        account = Account(faults={"run_instances": [error("IdempotentInstanceTerminated")]})
+        made = run(account, wanted(0, 1)).made
+        assert [one.tags.generation for one in made] == [1, 1]
+
     def test_a_throttled_call_is_repeated_ever_more_slowly(self, clock: list[float]) -> None:
         account = Account(faults={"run_instances": [error("RequestLimitExceeded")] * 4})
         assert len(run(account, wanted(0)).made) == 1

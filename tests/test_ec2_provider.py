@@ -1,10 +1,12 @@
-"""The provider ec2 as a whole, on the test cloud with machines on paper: faults, and nothing left over or doubled."""
+"""The provider ec2 as a whole, on the test cloud with machines on paper: what it is, makes, keeps and removes."""
 
 from __future__ import annotations
 
 import dataclasses
+import signal
+import threading
+import time
 from collections import Counter
-from typing import Any
 
 import pytest
 
@@ -14,81 +16,30 @@ from fabfile.errors import ProviderRefused
 from fabfile.machines import (
     Authorizing,
     Booting,
-    Cluster,
     Event,
     Guarding,
     KeyPublishing,
     Leasing,
-    Machine,
-    MachineSpec,
     MachineState,
     Priced,
     Specifying,
     Stoppable,
     silent,
 )
-from fabfile.providers import ec2
-from fabfile.providers.ec2 import Ec2, creation, instances, launching, power
-from fabfile.providers.ec2.api import Api
+from fabfile.providers.ec2 import instances
 from fabfile.settings import Settings
-from tests.cloud.fixtures import cloud_settings
 from tests.cloud.leftovers import leftovers
+from tests.cloud.paper import (
+    CONTROLLER,
+    LAB,
+    OWN,
+    create,
+    engines,
+    names,
+    provider,
+    remove,
+)
 from tests.cloud.server import Cloud
-
-LAB = Cluster("lab", "c0ffee", "me@here", 1_700_000_000.0)
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL4kjbCeiaZNxcUH5gmURVFRf/GP4x9AvUbuWBCBqNrM me"
-OWN = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAGKWgLV9ROzOgbmsJ0UrPV3VbDKVC6apMpt6QaTqmBO"
-CONTROLLER = MachineSpec("controller", 0, (KEY,))
-APIS: dict[str, Api] = {}
-
-
-def engines(*indexes: int) -> list[MachineSpec]:
-    return [MachineSpec("engine", index, (KEY,)) for index in indexes]
-
-
-FIVE = (CONTROLLER, *engines(0, 1, 2, 3))
-
-
-@pytest.fixture
-def paper(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    """A cloud of machines that nobody can reach, looked at without patience."""
-    cloud.on_paper()
-    monkeypatch.setattr(instances, "FIRST_LOOK", 0.02)
-    monkeypatch.setattr(instances, "LONGEST_PAUSE", 0.05)
-    monkeypatch.setattr(launching, "FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(launching, "SPOT_PAUSE", 0.05)
-    monkeypatch.setattr(launching, "UNSEEN", 1.0)
-    monkeypatch.setattr(creation, "UNSEEN", 1.0)
-    monkeypatch.setattr(power, "PAUSE", 0.05)
-    monkeypatch.setattr(power, "UNSEEN", 0.1)
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.01)
-    return cloud
-
-
-def provider(cloud: Cloud, **changes: Any) -> Ec2:
-    made = ec2.provider(cloud_settings(cloud, **{"packages": (), "boot_timeout": 5.0, **changes}))
-    made.api = APIS.setdefault(cloud.url, made.api)  # a client takes half a second to make
-    return made
-
-
-def create(cloud: Cloud, *specs: MachineSpec, heard: list[Event] | None = None, **changes: Any) -> dict[str, Machine]:
-    listen = silent if heard is None else heard.append
-    return {one.name: one for one in provider(cloud, **changes).create(LAB, specs or FIVE, listen)}
-
-
-def remove(cloud: Cloud) -> None:
-    lab = provider(cloud)
-    lab.destroy("lab", lab.find("lab").machines)
-    lab.clean("lab")
-
-
-def make_and_remove(cloud: Cloud) -> None:
-    create(cloud)
-    remove(cloud)
-
-
-def names(cloud: Cloud) -> list[str]:
-    return [one.name for one in provider(cloud).find("lab").machines]
 
 
 class TestWhatItIs:
@@ -173,103 +124,6 @@ class TestCreate:
         }
 
 
-class TestRoom:
-    def test_a_full_zone_leads_to_the_next(self, paper: Cloud) -> None:
-        first, second = paper.network.subnets
-        paper.faults.capacity = {first: 1}
-        create(paper)
-        assert len(paper.instances()) == 5
-        assert {one.placement.zone for one in paper.instances() if one.instance_type == "m7i.large"} == {second}
-
-    def test_no_room_anywhere_is_told_and_what_came_is_kept_for_the_next_run(self, paper: Cloud) -> None:
-        paper.faults.capacity = 3
-        with pytest.raises(ProviderRefused, match="of 5 machines came, missing: ") as refused:
-            create(paper)
-        assert refused.value.exit_code == 4
-        assert "InsufficientInstanceCapacity" in refused.value.seen
-        assert "`zones`" in refused.value.hint
-        assert len(names(paper)) == 3
-        paper.faults.capacity = None
-        assert len(create(paper)) == 5
-        assert len(paper.instances()) == 5
-        remove(paper)
-        assert leftovers(paper) == []
-
-    def test_with_min_engines_a_cluster_starts_short_and_says_so(self, paper: Cloud) -> None:
-        paper.faults.capacity = {"m7i.large": 2, "m6i.large": 0}
-        heard: list[Event] = []
-        made = create(paper, min_engines=4, engines=8, heard=heard)
-        assert sorted(made) == ["controller", "engine-0", "engine-1"]
-        assert sorted(event.machine for event in heard if event.machine) == ["engine-2", "engine-3"]
-        assert "going on without" in heard[-1].what
-
-    def test_fewer_than_min_engines_are_not_enough(self, paper: Cloud) -> None:
-        paper.faults.capacity = {"m7i.large": 2, "m6i.large": 0}
-        with pytest.raises(ProviderRefused, match="3 of 5 machines came"):
-            create(paper, min_engines=5, engines=8)
-
-    def test_engines_that_were_there_count_for_min_engines(self, paper: Cloud) -> None:
-        create(paper, CONTROLLER, *engines(0, 1))
-        paper.faults.capacity = {"m7i.large": 2, "m6i.large": 0}
-        assert sorted(create(paper, *engines(2, 3), min_engines=4, engines=8)) == []
-
-    def test_a_quota_is_named(self, paper: Cloud) -> None:
-        paper.answers.quotas = dict.fromkeys(paper.answers.quotas, 2.0)
-        with pytest.raises(ProviderRefused) as refused:
-            create(paper)
-        assert "VcpuLimitExceeded" in refused.value.seen
-        assert "Service Quotas" in refused.value.hint
-
-
-class TestFaults:
-    def test_a_lost_reply_doubles_no_machine(self, paper: Cloud) -> None:
-        paper.faults.lose_reply("RunInstances", times=2)
-        assert len(create(paper)) == 5
-        assert len(paper.instances()) == 5
-
-    def test_throttling_is_waited_out(self, paper: Cloud) -> None:
-        for action in ("DescribeInstances", "RunInstances", "TerminateInstances"):
-            paper.faults.throttle(action, times=2)
-        assert len(create(paper)) == 5
-        remove(paper)
-        assert leftovers(paper) == []
-
-    def test_instances_that_are_invisible_at_first(self, paper: Cloud) -> None:
-        paper.faults.hide_new_instances(looks=3)
-        assert len(create(paper)) == 5
-
-    def test_a_run_after_a_crash_before_anything_was_visible_doubles_nothing(self, paper: Cloud) -> None:
-        paper.faults.hide_new_instances(seconds=0.4)
-        with pytest.raises(ProviderRefused, match="does not show it"):
-            create(paper, boot_timeout=0.05)
-        assert len(create(paper)) == 5
-        assert len(paper.instances()) == 5
-
-    def test_credentials_that_expire_anywhere_on_the_way(self, paper: Cloud) -> None:
-        create(paper)
-        remove(paper)
-        calls = [call.action for call in paper.calls]
-        for step in range(len(calls) - calls.count("DescribeInstances") + 4):  # looks may be fewer the next time
-            paper.reset()
-            paper.on_paper()
-            expired = paper.faults.expire_credentials(after=step)
-            with pytest.raises(ProviderRefused) as refused:
-                make_and_remove(paper)
-            assert "log in again" in refused.value.hint, step
-            expired.times = 0
-            assert len(create(paper)) == 5, step
-            assert len(paper.instances()) == 5, step
-            remove(paper)
-            assert leftovers(paper) == [], step
-
-    def test_a_permission_that_is_lacking_is_named(self, paper: Cloud) -> None:
-        paper.faults.deny("RunInstances")
-        with pytest.raises(ProviderRefused, match="not authorized") as refused:
-            create(paper)
-        assert "policy" in refused.value.hint
-        assert paper.instances() == []
-
-
 class TestSpot:
     def test_engines_only_and_interrupted_ones_are_reported_and_replaced(self, paper: Cloud) -> None:
         made = create(paper, spot=True)
@@ -289,6 +143,19 @@ class TestSpot:
         paper.faults.capacity = {"spot": 1}
         made = create(paper, spot=True, spot_deadline=0.2)
         assert Counter(one.interruptible for one in made.values()) == {True: 1, False: 4}
+
+    def test_ctrl_c_ends_the_launching_too(self, paper: Cloud) -> None:
+        paper.faults.capacity = {"spot": 0}
+
+        def press(event: Event) -> None:
+            if event.what.startswith("no spot capacity"):
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+        with pytest.raises(KeyboardInterrupt):
+            provider(paper, spot=True, spot_deadline=30.0).create(LAB, engines(0, 1), press)
+        paper.faults.capacity = None
+        time.sleep(0.5)
+        assert paper.instances() == []
 
     def test_without_fallback_they_are_missing(self, paper: Cloud) -> None:
         paper.faults.capacity = {"spot": 1}
@@ -322,6 +189,14 @@ class TestLife:
             assert before.endpoint is not None
             assert one.endpoint.host != before.endpoint.host
             assert one.endpoint.key_alias == before.endpoint.key_alias == one.id
+
+    def test_with_the_boot_of_a_started_machine_its_lease_begins_anew(self, paper: Cloud) -> None:
+        made = list(create(paper, CONTROLLER).values())
+        lab = provider(paper)
+        lab.note_deadline(made, 1_900_000_000.0)
+        lab.stop("lab", made)
+        (one,) = lab.start("lab", made)
+        assert one.deadline is None
 
     def test_starting_lets_this_computer_in_from_where_it_is_now(self, paper: Cloud) -> None:
         made = create(paper, CONTROLLER)

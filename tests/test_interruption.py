@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fabfile import removal
+from fabfile import chain, observation, removal
 from fabfile.client_file import client_file_path
 from tests.fakes.commands import (
     SETTINGS,
@@ -105,3 +106,36 @@ def test_killed_at_any_point_of_a_teardown_the_next_one_leaves_nothing(monkeypat
             fleet.live_again()
             take_down(fleet, folder)
             assert_nothing_left(fleet, folder)
+
+
+def test_killed_while_a_lease_was_armed_the_next_provision_takes_it_away_where_it_shall_be_off(monkeypatch, tmp_path):
+    k, total = 0, 1
+    while k <= total:
+        folder = tmp_path / str(k)
+        fleet = FakeFleet()
+        with installed(fleet, monkeypatch, folder):
+            fleet.kill_at = k or None
+            with suppress(Killed):
+                provision(fleet, folder, 2, lease=3600.0)
+            total = total if k else len(fleet.events)
+            fleet.live_again()
+            provision(fleet, folder, 2)
+            for machine in fleet.world.machines.values():
+                services = {name for name, _ in fleet.on(machine).running}
+                assert "ipyfleet-lease" not in services, f"{machine.name}, killed at {k}"
+        k += 1
+    assert total > 10
+
+
+def test_a_lease_that_machines_got_at_their_first_boot_is_taken_away_when_it_is_off_by_then(monkeypatch, tmp_path):
+    fleet = FakeFleet()
+    with installed(fleet, monkeypatch, tmp_path):
+        run = new_run(fleet, tmp_path, replace(SETTINGS, engines=2, lease=3600.0))
+        with run.store.lock("step.machines"):
+            observed = observation.observe(run)
+            chain.create(run, observed, chain.plan(run, observed))
+        for machine in fleet.world.machines.values():
+            fleet.on(machine).running["ipyfleet-lease", ""] = 1
+        provision(fleet, tmp_path, 2)
+        for machine in fleet.world.machines.values():
+            assert ("ipyfleet-lease", "") not in fleet.on(machine).running

@@ -114,3 +114,13 @@ def test_a_lease_that_not_all_machines_took_is_not_the_clusters_so_that_provisio
     with pytest.raises(RemoteError, match="no SSH connection"):
         renew(fleet, tmp_path, 3600.0)
     assert new_run(fleet, tmp_path, SETTINGS).record.lease == 7200.0
+
+
+def test_a_lease_that_is_changed_takes_away_what_the_provider_shows_of_the_one_before(fleet, tmp_path, monkeypatch):
+    noted: list[float | None] = []
+    monkeypatch.setattr(MemoryProvider, "note_deadline", lambda self, some, when: noted.append(when), raising=False)
+    renew(fleet, tmp_path, 3600.0)
+    for key, one in fleet.world.machines.items():
+        fleet.world.machines[key] = replace(one, deadline=noted[0])
+    provision(fleet, tmp_path, 2)
+    assert noted[1:] == [None]

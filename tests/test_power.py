@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fabfile import power
@@ -36,6 +38,30 @@ def test_of_a_cluster_that_is_off_the_controller_starts_with_any_machine(name, e
     assert fleet.on(fleet.machine("controller")).files["/etc/ipyfleet/curve.json"] == keys
     assert fleet.machine("engine-0").state is MachineState.STOPPED
     assert len(run.record.assigned) == 2
+
+
+@pytest.mark.parametrize("state", [MachineState.FAILED, MachineState.LOST])
+def test_a_cluster_with_a_machine_that_is_of_no_use_can_be_switched_off(state, fleet, tmp_path):
+    provision(fleet, tmp_path, 2)
+    key = ("lab", "engine-1")
+    fleet.world.machines[key] = replace(fleet.world.machines[key], state=state)
+    switch_off(fleet, tmp_path, "")
+    assert fleet.machine("engine-0").state is MachineState.STOPPED
+
+
+@pytest.mark.parametrize("state", [MachineState.FAILED, MachineState.LOST, None])
+def test_starting_one_machine_makes_none_under_the_name_of_one_that_stays_off(state, fleet, tmp_path):
+    provision(fleet, tmp_path, 3)
+    switch_off(fleet, tmp_path, "")
+    key = ("lab", "engine-1")
+    gone = fleet.world.machines.pop(key)
+    if state:
+        fleet.world.machines[key] = replace(gone, state=state)
+    todo, run = switch_on(fleet, tmp_path, "engine-2")
+    assert (todo.create, todo.discard) == ((), ())
+    assert engines_known(fleet) == ["engine-2-1"]
+    assert fleet.machine("engine-0").state is MachineState.STOPPED
+    assert len(run.record.assigned) == 3
 
 
 def test_an_unknown_machine_is_refused_with_the_names_there_are(fleet, tmp_path):

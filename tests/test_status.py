@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fabfile.machines import Cluster, Endpoint, Found, Machine, MachineState, machine_name
@@ -109,6 +111,8 @@ def test_the_shortest_lease_counts():
     assert status.lease_left == 20.0
     with_tag = observed(machine("controller", 0, deadline=NOW + 5), engines=0, registered={})
     assert summarise("lab", "local", with_tag, NOW).lease_left == 5.0
+    asked = replace(with_tag, leases={"controller": 50.0})
+    assert summarise("lab", "local", asked, NOW).lease_left == 50.0  # its own timer is right, the tag a copy
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,16 @@ def cloud(cloud_server: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clou
     cloud_server.reset()
 
 
+@pytest.fixture
+def paper(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    """A cloud of machines that nobody can reach, looked at without patience."""
+    from .paper import hurry  # which imports all of the provider
+
+    cloud.on_paper()
+    hurry(monkeypatch)
+    return cloud
+
+
 def environment(cloud: Cloud) -> dict[str, str]:
     """The variables that lead to the cloud; nothing else says where it is."""
     return {

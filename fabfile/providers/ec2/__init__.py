@@ -148,6 +148,8 @@ class Ec2(AccountAbilities):
 
         for its in {one.cluster for one in look()}:
             rules.refresh(self.api, its, self.settings)
+        if noted := [one.id for one in look() if one.tags.deadline is not None]:
+            power.tag(self.api, noted, tags.deadline(None))  # the lease begins anew with this boot
         power.start(self.api, cluster, ids, self.settings.boot_timeout)
         seen = instances.look_until(
             look,

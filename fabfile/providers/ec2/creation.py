@@ -6,6 +6,7 @@ stay, whatever this ends with: their tags say whose they are, so the next run go
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from ...errors import ProviderRefused
 from ...machines import Cluster, Endpoint, Event, Machine, MachineSpec, OnEvent
 from ...settings import Settings
+from . import power
 from .api import Api, at_once, hint
 from .instances import Instance, described, found, is_up, look_until
 from .launching import UNSEEN, Launch, Launched, Place, launch
@@ -67,10 +69,17 @@ def create(
     there = {one.name for one in mine if not one.gone}
     new = [spec for spec in specs if spec.name not in there]
     launches = ingredients(new, mine) if new else ()
-    launched = at_once(launches, lambda one: launch(api, settings, one, mine, on_event))
+    given_up = threading.Event()
+    try:
+        launched = at_once(launches, lambda one: launch(api, settings, one, mine, on_event, given_up))
+    except BaseException:  # Ctrl-C waits for no thread: one that went on would make machines while others are removed
+        given_up.set()
+        raise
     ids = {one.name: one.id for its in launched for one in its.made}
     begun = time.monotonic()
-    seen = _once_up(api, settings, cluster, {spec.name for spec in specs}, ids)
+    there_now = _once_up(api, settings, cluster, {spec.name for spec in specs}, ids)
+    _give_way(api, settings, cluster, there_now, ids)
+    seen = [one for one in there_now if one.cluster.id == cluster.id]
     outcome = _outcome(settings, specs, seen, ids, launched, gateway)
     if new:
         up = len({spec.name for spec in new} & outcome.machines.keys())
@@ -139,17 +148,29 @@ def _all_in_sight(api: Api, cluster: Cluster, specs: Sequence[MachineSpec]) -> S
 def _once_up(
     api: Api, settings: Settings, cluster: Cluster, names: set[str], ids: Mapping[str, str]
 ) -> Sequence[Instance]:
-    """The cluster's instances once those of these names are settled; new ones may be missing from the first looks."""
+    """All instances under the cluster's name once its own of these names are settled.
 
-    def settled(seen: Sequence[Instance]) -> bool:
+    New ones may be missing from the first looks.
+    """
+
+    def settled(there: Sequence[Instance]) -> bool:
+        seen = [one for one in there if one.cluster.id == cluster.id]
         waiting = [one for one in seen if one.name in names and one.state in STARTING and not is_up(one, settings)]
         return not waiting and ids.keys() <= {one.name for one in seen if one.id == ids.get(one.name)}
 
-    return look_until(
-        lambda: [one for one in described(api, cluster.name) if one.cluster.id == cluster.id],
-        settled,
-        settings.boot_timeout,
-    )
+    return look_until(lambda: described(api, cluster.name), settled, settings.boot_timeout)
+
+
+def _give_way(api: Api, settings: Settings, cluster: Cluster, seen: Sequence[Instance], ids: Mapping[str, str]) -> None:
+    """Take the new machines away again, raising ProviderRefused, if an older cluster of this name came up meanwhile.
+
+    Two that were made at the same time did not see each other before; whoever looks takes the older one for the only.
+    """
+    others = {one.cluster for one in seen if not one.gone and one.cluster.id != cluster.id}
+    older = [one for one in others if (one.created, one.id) < (cluster.created, cluster.id)]
+    if older and ids:
+        power.terminate(api, cluster.name, list(ids.values()), settings.boot_timeout)
+        refuse_name(cluster, older)
 
 
 def _outcome(

@@ -5,6 +5,7 @@ Everything that does not wait for something else is asked for at the same time.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -20,12 +21,14 @@ from .launching import Launch
 from .network import Subnet
 from .userdata import boot_plan
 
+SETTLED = 120.0  # s since the launch of a machine, after which those that were launched with it are in sight
+
 
 def launches(
     api: Api, settings: Settings, cluster: Cluster, new: Sequence[MachineSpec], there: Sequence[Instance]
 ) -> list[Launch]:
     """One launch for each role that has new machines; ``there`` are the cluster's instances so far."""
-    subnets = near(network.choose(api, settings), there)
+    subnets = network.choose(api, settings)
     key = new[0].authorized_keys[0]
     needs: list[Any] = [
         partial(rules.ensure, api, cluster, subnets[0].vpc, settings),
@@ -46,7 +49,7 @@ def launches(
                     indexes=tuple(spec.index for spec in specs),
                     image=image,
                     types=types,
-                    subnets=subnets,
+                    subnets=near(subnets, _leading(there, role)),
                     group_id=group_id,
                     key_name=key_name,
                     user_data=plan.user_data,
@@ -61,6 +64,14 @@ def near(subnets: Sequence[Subnet], there: Sequence[Instance]) -> tuple[Subnet, 
     """The subnets, those first in whose zone the cluster has machines: between zones traffic is slower, and charged."""
     zones = {one.zone for one in there if not one.gone}
     return tuple(sorted(subnets, key=lambda subnet: subnet.zone not in zones))
+
+
+def _leading(there: Sequence[Instance], role: Role) -> list[Instance]:
+    """Those that machines of that role shall be near: not what one run just launched of the other role beside them.
+
+    Of a run that died, the rest may be unseen: asked for in another order of places, it would be made twice.
+    """
+    return [one for one in there if one.tags.role == role or one.launched < time.time() - SETTLED]
 
 
 def _image(api: Api, settings: Settings) -> tuple[Image, Software | None]:

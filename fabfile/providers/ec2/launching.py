@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from ...settings import Settings
 from . import tags
 from .api import NO_ROOM, QUOTA, THROTTLED, UNANSWERED, Api, code_of, told
 from .images import Image
-from .instances import GONE, Instance, described, look_until, parse
+from .instances import GONE, Instance, described, look_until, named, parse
 from .network import Subnet
 
 TRIES = 8
@@ -77,13 +78,20 @@ class Launched:
     refusals: Mapping[Place, str] = field(default_factory=dict)  # AWS's codes
 
 
-def launch(api: Api, settings: Settings, wanted: Launch, before: Sequence[Instance], on_event: OnEvent) -> Launched:
+def launch(
+    api: Api,
+    settings: Settings,
+    wanted: Launch,
+    before: Sequence[Instance],
+    on_event: OnEvent,
+    given_up: threading.Event | None = None,
+) -> Launched:
     """Make the machines of a role; fewer than wanted where the cloud has no room, which is no error here.
 
-    ``before`` are the cluster's instances as they were, those that are gone included. Raises ProviderRefused for
-    anything but a lack of room; what was made until then carries its tags.
+    ``before`` are the cluster's instances as they were, those that are gone included. Once ``given_up`` is set nothing
+    more is asked for. Raises ProviderRefused for anything but a lack of room; what was made until then has its tags.
     """
-    launching = _Launching(api, settings, wanted, before, on_event)
+    launching = _Launching(api, settings, wanted, before, on_event, given_up or threading.Event())
     with told(f"launching {_counted(wanted.role, len(wanted.indexes))}"):
         left = launching.on_spot(wanted.indexes) if wanted.spot else wanted.indexes
         if left and (settings.spot_fallback or not wanted.spot):
@@ -175,9 +183,16 @@ class _Launching:
     """A launch under way: what was made, and which place refused what."""
 
     def __init__(
-        self, api: Api, settings: Settings, wanted: Launch, before: Sequence[Instance], on_event: OnEvent
+        self,
+        api: Api,
+        settings: Settings,
+        wanted: Launch,
+        before: Sequence[Instance],
+        on_event: OnEvent,
+        given_up: threading.Event,
     ) -> None:
         self._api = api
+        self._given_up = given_up
         self._settings = settings
         self._wanted = wanted
         self._before = [one for one in before if one.cluster.id == wanted.cluster.id and one.tags.role == wanted.role]
@@ -256,6 +271,8 @@ class _Launching:
                     if earlier := self._earlier(indexes):
                         return earlier
                     continue
+                if code == "IdempotentInstanceTerminated":  # all that an earlier call with this token made
+                    continue
                 if not NO_ROOM.fullmatch(code) and not QUOTA.fullmatch(code):
                     raise
                 self.refusals[place] = code
@@ -275,6 +292,8 @@ class _Launching:
         """RunInstances, repeated with the same token while it is not answered or not let through."""
         pause = FIRST_PAUSE
         for left in range(TRIES - 1, -1, -1):
+            if self._given_up.is_set():
+                raise ProviderRefused("launching was given up", hint="run the same command again")
             try:
                 answer: dict[str, Any] = self._api.ec2_once.run_instances(**asked)
                 return answer
@@ -311,7 +330,10 @@ class _Launching:
     def _replayed(self, made: Sequence[Instance]) -> bool:
         """Whether the answer is that of an old call with this token, whose machines are gone."""
         old = time.time() - REPLAYED
-        return all(one.state in GONE or 0 < one.launched < old for one in made)
+        if not all(one.state in GONE or 0 < one.launched < old for one in made):
+            return False
+        # The old call may be this one's own first try: this computer slept before it heard the answer.
+        return all(one.gone for one in named(self._api, [one.id for one in made]))
 
     def _say(self, what: str, seconds: float | None = None) -> None:
         self._on_event(Event(what, seconds=seconds))
