@@ -88,7 +88,8 @@ def status(
     if timings:
         report.say("\n".join(report.waterfall(run.record)))
         return
-    session.leave_with(session.watching(lambda: observation.look(run), json=json, watch=watch, cluster=cluster))
+    seen = session.watching(lambda: observation.look(run), json=json, watch=watch, cluster=cluster, template=template)
+    session.leave_with(seen)
 
 
 @task(

@@ -42,12 +42,14 @@ def task(**options: Any) -> Callable[[Body], Any]:
 
         @functools.wraps(body)
         def run(c: Context, *args: Any, **kwargs: Any) -> Any:
+            sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # `>&-`: nobody wants to read it
+            meant = kwargs.get("cluster"), kwargs.get("template")
             try:
                 return body(c, *args, **kwargs)
             except ClusterError as error:
-                raise Exit(addressed(str(error), kwargs.get("cluster")), code=error.exit_code) from error
+                raise Exit(addressed(str(error), *meant), code=error.exit_code) from error
             except KeyboardInterrupt as error:
-                raise Exit(addressed(INTERRUPTED, kwargs.get("cluster")), code=130) from error
+                raise Exit(addressed(INTERRUPTED, *meant), code=130) from error
             except BrokenPipeError as error:  # `| head` has read enough; Python would complain again at its end
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise Exit(code=CLOSED_PIPE) from error

@@ -6,6 +6,7 @@ Which machines and engines is the plan's to say; what is put on one host, and ho
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -161,10 +162,11 @@ def arm(run: Run, found: Found, todo: Plan) -> None:
         engines.set_lease(host, service_managers.detect(host), run.settings, lease_action(run))
         run.tell("lease set" if run.settings.lease else "lease taken away", machine.name)
 
-    run.on_each([one for one in found.machines if one.name in kept], work, run.settings.boot_timeout)
-    noted = [one for one in found.machines if one.deadline is not None]
-    if noted and isinstance(run.provider, Leasing):
-        run.provider.note_deadline(noted, None)  # it was that of another lease
+    machines = [one for one in found.machines if one.name in kept]
+    run.on_each(machines, work, run.settings.boot_timeout)
+    news = [one for one in machines if run.record.lease or one.deadline is None]  # others say what they booted with
+    if news and isinstance(run.provider, Leasing):
+        run.provider.note_deadline(news, time.time() + run.settings.lease if run.settings.lease else None)
     run.save(lease=run.settings.lease)
 
 

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import re
 
-ADVISED = r"`invoke (provision|status|teardown|stop|start|restart|renew|connect|shell|console)\b(?! --cluster)"
+ADVISED = r"`invoke (?:provision|status|teardown|stop|start|restart|renew|connect|shell|console)\b(?! --cluster)"
+OF_A_PROVIDER = (
+    r"`invoke (?:provision|status|teardown|stop|start|renew|console|clusters|regions|zones|types|prices|sweep"
+    r"|(?:images|keys)\.[a-z]+)\b(?![^`]* --template)"
+)
 
 
 class ClusterError(Exception):
@@ -106,6 +110,10 @@ def raise_together(failures: list[ClusterError]) -> None:
         raise Several(failures)
 
 
-def addressed(text: str, cluster: str | None) -> str:
-    """The text with every command that it advises meant for the cluster that this one was given by name."""
-    return re.sub(ADVISED, rf"\g<0> --cluster {cluster}", text) if cluster else text
+def addressed(text: str, cluster: str | None, template: str | None = None) -> str:
+    """The text with every command that it advises meant for the cluster and template that this one was given by name.
+
+    Without its template a command for a cluster that is in no record would mean another provider.
+    """
+    text = re.sub(ADVISED, lambda found: f"{found[0]} --cluster {cluster}", text) if cluster else text
+    return re.sub(OF_A_PROVIDER, lambda found: f"{found[0]} --template {template}", text) if template else text

@@ -6,6 +6,7 @@ The only module that writes to the terminal. It is given values and events and a
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
+from .errors import ClusterError
 from .machines import Event, Finding
 from .plan import Plan
 from .record import Record, Timing
@@ -86,7 +88,15 @@ def _natural(name: str) -> tuple[bool, str, int]:
 
 def say(text: str) -> None:
     """One line or paragraph for the user, on standard output, in place of a heartbeat."""
-    print(("\r\x1b[K" if sys.stdout.isatty() else "") + text, flush=True)
+    try:
+        print(("\r\x1b[K" if sys.stdout.isatty() else "") + text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would complain again at its end
+        raise ClusterError(
+            f"the output cannot be written: {error.strerror}", hint="send it where there is room"
+        ) from error
 
 
 def heartbeat(text: str) -> None:

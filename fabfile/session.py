@@ -176,15 +176,15 @@ def known(run: Run, observed: Observed) -> Observed:
     return observed
 
 
-def watching(look: Callable[[], Status], *, json: bool, watch: bool, cluster: str = "") -> Status:
+def watching(look: Callable[[], Status], *, json: bool, watch: bool, cluster: str = "", template: str = "") -> Status:
     """Show the status; with ``watch`` again every two seconds until Ctrl-C. The last one.
 
-    ``cluster`` is the name that the command was given, so that what is advised is meant for that cluster.
+    ``cluster`` and ``template`` are what the command was given, so that what is advised is meant for that cluster.
     """
 
     def meant() -> Status:
         seen = look()
-        return replace(seen, problems=tuple(addressed(problem, cluster) for problem in seen.problems))
+        return replace(seen, problems=tuple(addressed(problem, cluster, template) for problem in seen.problems))
 
     seen = meant()
     with suppress(KeyboardInterrupt):

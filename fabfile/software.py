@@ -79,7 +79,7 @@ def wheelhouse(software: Software, on_event: OnEvent = silent) -> Path:
     """
     tar = _cache() / f"{software.id}.tar"
     if not tar.exists():
-        with _alone(tar.with_suffix(".lock")):
+        with _writing(tar), _alone(tar.with_suffix(".lock")):
             if not tar.exists():
                 _build(software, tar, on_event)
     return tar
@@ -148,8 +148,20 @@ def _cache() -> Path:
     from platformdirs import user_cache_path
 
     folder = user_cache_path("ipyfleet") / "wheelhouse"
-    folder.mkdir(parents=True, exist_ok=True)
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ClusterError(
+            f"{path} cannot be written: {error.strerror}",
+            hint="mend that, or set XDG_CACHE_HOME to a folder on a disk with room that you may write",
+        ) from error
 
 
 def _digest(*words: str) -> str:
@@ -165,10 +177,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
-    descriptor, name = mkstemp(dir=path.parent)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        json.dump(value, file)
-    Path(name).replace(path)
+    with _writing(path):
+        descriptor, name = mkstemp(dir=path.parent)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            json.dump(value, file)
+        Path(name).replace(path)
 
 
 @contextmanager

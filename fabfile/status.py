@@ -100,9 +100,10 @@ def summarise(name: str, provider: str, observed: Observed, now: float) -> Statu
     names = {machine_name("engine", slot.index) for slot in expected} | {machine.name for machine in found.machines}
     lines = tuple(_line(name, observed, expected) for name in sorted(names, key=_order))
     problems = _problems(observed, expected)
-    told = [one for one in found.machines if one.name not in observed.leases and one.state is not MachineState.STOPPED]
-    left = [machine.deadline - now for machine in told if machine.deadline is not None]
-    left += observed.leases.values()
+    asked = observed.leases  # a machine's own timer is the truth, a tag what was known when it was set
+    told = [one for one in found.machines if one.name not in asked and one.state is not MachineState.STOPPED]
+    left = [one.deadline - now for one in told if one.deadline is not None]
+    left += asked.values()
     return Status(
         name=name,
         provider=provider,

@@ -109,8 +109,16 @@ class TestImages:
             body(images.remove)
         with pytest.raises(UsageError, match="this would remove the image image-1"):
             body(images.remove, image="image-1")
+        capsys.readouterr()
         body(images.remove, image="image-1", yes=True)
+        assert capsys.readouterr().out == "image-1 is gone\n"
         assert provider.baked == []
+        body(images.remove, image="image-2", yes=True)
+        assert capsys.readouterr().out.startswith("nothing to do: no image image-2 was baked")
+
+    def test_what_is_advised_is_meant_for_the_template_that_was_given(self, provider, capsys):
+        body(images.list_, template="ec2")
+        assert "`invoke images.bake --template ec2` makes one" in capsys.readouterr().out
 
 
 class TestWhatThereIs:

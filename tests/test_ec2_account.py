@@ -64,6 +64,12 @@ def test_another_key_of_the_same_name_is_refused(account: Offering, tmp_path: Pa
         account.import_key("mine", make_key_pair(tmp_path / "other", ""))
 
 
+@pytest.mark.parametrize("line", ["ssh-ed25519", "ssh-ed25519 AAAA!!"])
+def test_a_key_that_was_cut_off_is_a_mistake_of_the_users(account: Offering, line: str) -> None:
+    with pytest.raises(UsageError, match="not an SSH public key"):
+        account.import_key("mine", line)
+
+
 @pytest.mark.parametrize("line", ["", "nonsense", "ecdsa-sha2-nistp256 AAAA"])
 def test_what_is_no_key_is_refused(account: Offering, line: str) -> None:
     with pytest.raises(UsageError, match="no public key that EC2 takes"):

@@ -77,6 +77,11 @@ class TestRegion:
             _ = Api(Settings()).ec2
         assert "region:" in refused.value.hint
 
+    def test_a_wrong_one_is_told_as_such_by_every_command_and_nobody_is_asked(self) -> None:
+        with pytest.raises(ProviderRefused, match=r"eu-centrl-1; did you mean eu-central-1\?") as refused:
+            _ = Api(Settings(region="eu-centrl-1")).ec2
+        assert "AWS_REGION" in refused.value.hint
+
     def test_a_profile_that_does_not_exist_is_refused(self) -> None:
         with pytest.raises(ProviderRefused, match="nobody") as refused:
             _ = Api(Settings(aws_profile="nobody")).region

@@ -17,9 +17,8 @@ from fabfile.providers.ec2.instances import Instance
 from fabfile.providers.ec2.launching import Launch
 from fabfile.providers.ec2.tags import MachineTags
 from fabfile.software import software
+from tests.cloud.paper import CONTROLLER, FIVE, KEY, LAB, create, engines, provider, remove
 from tests.cloud.server import Cloud
-from tests.test_ec2_provider import CONTROLLER, FIVE, KEY, LAB, create, engines, provider, remove
-from tests.test_ec2_provider import paper as paper
 
 OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAGKWgLV9ROzOgbmsJ0UrPV3VbDKVC6apMpt6QaTqmBO you"
 

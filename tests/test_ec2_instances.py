@@ -316,3 +316,16 @@ class TestDescribed:
 
         assert len(look_until(look, lambda seen: len(seen) == 3, 60.0)) == 3
         assert len(look_until(look, lambda seen: False, 0.0)) == 4
+
+
+class TestLease:
+    LEASED = tags.MachineTags("engine", 0, lease=3600.0)
+    SWITCHED_ON = 1_700_000_100.0
+
+    def test_it_ends_so_long_after_the_boot_as_the_launch_said(self) -> None:
+        assert machine(engine(0, tags=self.LEASED)).deadline == self.SWITCHED_ON + 3600
+        assert machine(engine(0, state="stopped", tags=self.LEASED)).deadline is None
+
+    @pytest.mark.parametrize(("noted", "ends"), [(SWITCHED_ON + 9, SWITCHED_ON + 9), (5.0, SWITCHED_ON + 3600)])
+    def test_what_was_noted_counts_until_it_is_switched_on_again(self, noted: float, ends: float) -> None:
+        assert machine(engine(0, tags=dataclasses.replace(self.LEASED, deadline=noted))).deadline == ends

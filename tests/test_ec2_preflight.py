@@ -204,6 +204,12 @@ def test_private_machines_are_not_reached_from_this_computers_address(
     assert of(look(private)) == []
 
 
+def test_nobody_who_may_reach_the_machines_is_an_error(settings: Settings) -> None:
+    finding = the_error(changed(settings, ssh_from=()))
+    assert "`ssh_from` is empty" in finding.text
+    assert "auto" in finding.fix
+
+
 def test_no_lease_and_ways_in_for_all_the_world_are_warnings(settings: Settings) -> None:
     found = look(changed(settings, lease=0.0, open_ports=("tcp:8888:0.0.0.0/0",)))
     assert of(found) == []

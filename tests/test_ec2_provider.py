@@ -192,11 +192,11 @@ class TestLife:
 
     def test_with_the_boot_of_a_started_machine_its_lease_begins_anew(self, paper: Cloud) -> None:
         made = list(create(paper, CONTROLLER).values())
-        lab = provider(paper)
+        lab = provider(paper, lease=3600.0)
         lab.note_deadline(made, 1_900_000_000.0)
         lab.stop("lab", made)
         (one,) = lab.start("lab", made)
-        assert one.deadline is None
+        assert one.deadline == pytest.approx(time.time() + 3600, abs=60)
 
     def test_starting_lets_this_computer_in_from_where_it_is_now(self, paper: Cloud) -> None:
         made = create(paper, CONTROLLER)

@@ -26,6 +26,11 @@ class TestWritten:
         assert tags.cluster_of(read) == LAB
         assert tags.machine_tags(read) == tags.MachineTags("engine", 4, 5, 2, "admin", KEY)
 
+    def test_the_lease_is_told_from_the_launch_on_until_it_is_taken_away(self) -> None:
+        leased = tags.of_launch(LAB, (), "engine", (4, 5), 2, "admin", KEY, 28800.0)
+        assert tags.machine_tags(leased).lease == 28800.0
+        assert tags.machine_tags({**leased, **tags.deadline(None)}).lease is None
+
     def test_the_users_tags_are_there_and_take_the_place_of_none_of_ours(self) -> None:
         written = tags.of_cluster(LAB, (("project", "spectra"), (tags.ID, "stolen")))
         assert written["project"] == "spectra"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fabfile import lease, observation, run
+from fabfile import chain, deployment, lease, observation, run
 from fabfile.errors import ClusterError, ProviderRefused, RemoteError, Several, UsageError
 from fabfile.machines import MachineState
 from fabfile.settings import Settings
@@ -100,6 +100,20 @@ def test_the_provider_hears_of_those_that_were_renewed_and_hides_no_other_failur
     ((names, deadline),) = noted
     assert names == {"controller", "engine-1"}
     assert deadline == pytest.approx(begun + 3600, abs=30)
+
+
+def test_another_lease_that_is_armed_is_noted_and_one_that_is_taken_away(fleet, tmp_path, monkeypatch):
+    noted: list[float | None] = []
+    monkeypatch.setattr(
+        MemoryProvider, "note_deadline", lambda _, machines, deadline: noted.append(deadline), raising=False
+    )
+    begun = time.time()
+    for seconds in (3600.0, 0.0):
+        it = new_run(fleet, tmp_path, replace(SETTINGS, lease=seconds))
+        with it.store.lock("provision"):
+            observed = observation.observe(it)
+            deployment.arm(it, observed.found, chain.plan(it, observed))
+    assert noted == [pytest.approx(begun + 3600, abs=30), None]
 
 
 def test_a_lease_that_not_all_machines_took_is_not_the_clusters_so_that_provision_sets_it(fleet, tmp_path, monkeypatch):

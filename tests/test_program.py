@@ -51,6 +51,12 @@ def words(c):
     print(json.dumps(trailing_words()))
 
 @task()
+def tell(c):
+    """Say something as the project's commands do."""
+    from fabfile import report
+    report.say("done")
+
+@task()
 def wait(c):
     """Wait for ever."""
     import time
@@ -63,7 +69,7 @@ def talk(c):
     for number in range(100_000):
         print(number, flush=True)
 
-ns = Collection(provision, fail, words, wait, talk)
+ns = Collection(provision, fail, words, tell, wait, talk)
 '''
 
 
@@ -128,6 +134,20 @@ def test_advice_is_for_the_cluster_that_the_command_was_given(cluster: str, advi
 
     with pytest.raises(Exit, match=advice):
         task()(fail)(Context(), cluster=cluster)
+
+
+def test_advice_is_for_the_template_that_the_command_was_given() -> None:
+    """Without it, `invoke provision` would make machines somewhere else."""
+
+    def fail(c: Context, cluster: str = "", template: str = "") -> None:
+        raise ClusterError("it broke", hint="`invoke keys.list`, `invoke sweep --delete`, `invoke status` or `ls`")
+
+    with pytest.raises(Exit) as ended:
+        task()(fail)(Context(), cluster="lab", template="ec2")
+    assert str(ended.value.message).endswith(
+        "`invoke keys.list --template ec2`, `invoke sweep --template ec2 --delete`, "
+        "`invoke status --template ec2 --cluster lab` or `ls`"
+    )
 
 
 def test_a_mistake_of_ours_keeps_its_traceback_and_asks_for_a_report(project: Path) -> None:
@@ -302,3 +322,15 @@ def test_a_reader_that_has_enough_ends_it_without_a_word(project: Path) -> None:
     words = f"'{Path(sys.executable).with_name('invoke')}' talk | head -n 1"
     done = subprocess.run(["bash", "-c", f"{words}; exit ${{PIPESTATUS[0]}}"], cwd=project, capture_output=True)
     assert (done.stdout, done.stderr, done.returncode) == (b"0\n", b"", 141)
+
+
+@pytest.mark.parametrize(
+    ("where", "said", "code"),
+    [("&-", "", 0), ("/dev/full", "the output cannot be written: No space left on device\n  next: ", 1)],
+)
+def test_nowhere_to_print_to_is_no_mistake_of_ours(project: Path, where: str, said: str, code: int) -> None:
+    words = f"'{Path(sys.executable).with_name('invoke')}' tell >{where}"
+    done = subprocess.run(["bash", "-c", words], cwd=project, capture_output=True, text=True)
+    assert done.stderr.startswith(said)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == code

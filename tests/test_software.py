@@ -244,3 +244,10 @@ def test_the_real_client_has_everything_that_hosts_need(tmp_path: Path, monkeypa
     real = software(Settings())
     for name in ("ipyparallel", "numpy", "pyzmq", "ipykernel", "pip"):
         assert f"{name}=={metadata.version(name)}" in real.requirements
+
+
+def test_a_cache_that_cannot_be_written_is_told_with_the_way_out(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    with pytest.raises(ClusterError, match="/proc/nowhere/ipyfleet/wheelhouse cannot be written") as refused:
+        asked()
+    assert "XDG_CACHE_HOME" in refused.value.hint

@@ -115,6 +115,11 @@ def test_the_shortest_lease_counts():
     assert summarise("lab", "local", asked, NOW).lease_left == 50.0  # its own timer is right, the tag a copy
 
 
+def test_a_machines_own_timer_is_believed_rather_than_a_tag():
+    both = observed(machine("controller", 0, deadline=NOW + 5), engines=0, registered={}, leases={"controller": 50.0})
+    assert summarise("lab", "local", both, NOW).lease_left == 50.0
+
+
 @pytest.mark.parametrize(
     ("ident", "parsed", "slot"),
     [

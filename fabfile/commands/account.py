@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from invoke.context import Context
 
 from ..command_line import task
-from ..errors import ClusterError, UsageError
+from ..errors import ClusterError, UsageError, addressed
 from .options import CLUSTER, TEMPLATE, YES
 
 if TYPE_CHECKING:
@@ -34,15 +34,15 @@ def ability(provider: Provider, kind: type[T], what: str) -> T:
     return provider
 
 
-def show(values: Sequence[Any], lines: Callable[[Sequence[Any]], list[str]], *, json: bool) -> None:
-    """Print a listing for a person, or as JSON."""
+def show(values: Sequence[Any], lines: Callable[[Sequence[Any]], list[str]], *, json: bool, template: str = "") -> None:
+    """Print a listing for a person, or as JSON; what it advises is meant for the ``template`` that was given."""
     from .. import report
 
     if json:
         plain = [asdict(one) if is_dataclass(one) and not isinstance(one, type) else one for one in values]
         report.say(to_json.dumps(plain, indent=2, default=str))
     else:
-        report.say("\n".join(lines(values)))
+        report.say(addressed("\n".join(lines(values)), None, template))
 
 
 @task(help={"template": TEMPLATE, "json": JSON})
@@ -140,7 +140,12 @@ def prices(c: Context, types: str = "", days: str = "7", template: str = "", jso
         raise UsageError("--days must be a whole number from 1 to 90", hint="the provider remembers 90 days")
     provider = session.account(c, template)
     wanted = [word.strip() for word in types.split(",") if word.strip()]
-    show(ability(provider, accounts.Pricing, "prices").prices(wanted, int(back)), listings.prices, json=json)
+    show(
+        ability(provider, accounts.Pricing, "prices").prices(wanted, int(back)),
+        listings.prices,
+        json=json,
+        template=template,
+    )
 
 
 @task(

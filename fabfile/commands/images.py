@@ -16,7 +16,12 @@ def list_(c: Context, template: str = "", json: bool = False) -> None:
     from .. import accounts, listings, session
 
     provider = session.account(c, template)
-    show(ability(provider, accounts.ImageKeeping, "images that it keeps").images(), listings.images, json=json)
+    show(
+        ability(provider, accounts.ImageKeeping, "images that it keeps").images(),
+        listings.images,
+        json=json,
+        template=template,
+    )
 
 
 @task(help={"template": TEMPLATE})
@@ -40,5 +45,6 @@ def remove(c: Context, image: str = "", template: str = "", yes: bool = False) -
         raise UsageError("which image?", hint="`invoke images.remove --image ID`; `invoke images.list` shows them")
     able = ability(session.account(c, template), accounts.ImageKeeping, "images that it keeps")
     session.agree_to(f"remove the image {image}", yes=yes)
+    there = any(image in (one.id, one.name) for one in able.images())
     able.remove_image(image)
-    report.say(f"{image} is gone")
+    report.say(f"{image} is gone" if there else f"nothing to do: no image {image} was baked, or it is gone already")

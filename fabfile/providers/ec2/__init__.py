@@ -6,6 +6,7 @@ has its module; this one says how they make up a provider.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -148,14 +149,17 @@ class Ec2(AccountAbilities):
 
         for its in {one.cluster for one in look()}:
             rules.refresh(self.api, its, self.settings)
-        if noted := [one.id for one in look() if one.tags.deadline is not None]:
-            power.tag(self.api, noted, tags.deadline(None))  # the lease begins anew with this boot
+        noted = [one.id for one in look() if one.tags.deadline is not None]
         power.start(self.api, cluster, ids, self.settings.boot_timeout)
         seen = instances.look_until(
             look,
             lambda seen: all(one.gone or instances.is_up(one, self.settings) for one in seen),
             self.settings.boot_timeout,
         )
+        if noted:  # the lease begins anew with this boot
+            lease = self.settings.lease
+            power.tag(self.api, noted, tags.deadline(time.time() + lease if lease else None))
+            seen = look()
         there = {one.id: one for one in instances.found(seen, self.settings, self.gateway).machines}
         return tuple(there[one.id] for one in machines if one.id in there)
 

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ...accounts import ImageInfo, KeyPair, Leftover, MachineType, Price, Region, Zone
-from ...errors import ProviderRefused, UsageError
+from ...errors import ClusterError, ProviderRefused, UsageError
 from ...host_keys import plain
 from ...machines import OnEvent
 from ...settings import Settings
@@ -47,11 +47,15 @@ class AccountAbilities:
         """Keep a public key under that name, with the user's own tags; Ed25519 and RSA."""
         if public_key.split()[:1] == [] or public_key.split()[0] not in key_pairs.IMPORTABLE:
             raise UsageError("this is no public key that EC2 takes", hint="it takes Ed25519 and RSA keys")
+        try:
+            material = plain(public_key).encode()
+        except ClusterError as error:
+            raise UsageError(error.message, hint=error.hint) from error
         with told(f"importing the key {name}"):
             try:
                 self.api.ec2.import_key_pair(
                     KeyName=name,
-                    PublicKeyMaterial=plain(public_key).encode(),
+                    PublicKeyMaterial=material,
                     TagSpecifications=tags.specification(dict(self.settings.tags), "key-pair"),
                 )
             except Exception as error:

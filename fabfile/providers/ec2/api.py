@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from ...errors import ClusterError, ProviderRefused
+from ...kinds import nearest
 from ...remote import each, values
 from ...settings import Settings
 from .pace import Pace
@@ -34,6 +35,7 @@ UNANSWERED = re.compile(
     r"(EndpointConnection|ConnectTimeout|ReadTimeout|ConnectionClosed|ProxyConnection|HTTPClient|IncompleteRead)(Error)?"
 )
 
+UNKNOWN_REGION = "correct `region` (or AWS_REGION); if it is newer than the SDK here: `pip install -U boto3`"
 _CREDENTIALS = "name a profile (`aws_profile`, or AWS_PROFILE), or log in: `aws configure`, `aws sso login`"
 HINTS: tuple[tuple[str, str], ...] = (  # the first that matches the whole code
     (r"NoRegionError", "say which one: `region: eu-central-1` in your settings, or AWS_REGION"),
@@ -161,12 +163,22 @@ class Api:
                 self._session_made = boto3.Session(profile_name=self._settings.aws_profile or None)
             return self._session_made
 
+    def _must_be_known(self, region: str) -> None:
+        """Raise ProviderRefused for a region that there is not: asking there would look like a network that is down."""
+        session = self._session
+        known = {
+            one for part in session.get_available_partitions() for one in session.get_available_regions("ec2", part)
+        }
+        if region not in known:
+            raise ProviderRefused(f"there is no region {region}{nearest(region, known)}", hint=UNKNOWN_REGION)
+
     def _client(self, name: str, service: str, *, attempts: int = 4, region: str = "") -> Any:
         with self._making:
             if name not in self._clients:
                 from botocore.config import Config
 
                 where = region or self.region
+                self._must_be_known(where)
                 with told(f"finding AWS's {service}"):
                     self._clients[name] = self._session.client(
                         service,

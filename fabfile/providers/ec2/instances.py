@@ -153,6 +153,14 @@ def _lost(instances: Sequence[Instance], there: Mapping[str, Instance]) -> list[
     return [one for one in last.values() if one.interrupted]
 
 
+def _deadline(one: Instance) -> float | None:
+    """When the lease ends: as was noted since it was switched on, else so long after its boot as its launch said."""
+    its = one.tags
+    if its.lease is None or one.state not in ("pending", "running") or (its.deadline or 0.0) > one.launched:
+        return its.deadline
+    return one.launched + its.lease
+
+
 def _machine(one: Instance, settings: Settings, gateway: Endpoint | None) -> Machine:
     keys = one.tags.host_keys or ((one.tags.boot_key,) if one.tags.boot_key else ())
     detail = {"stopping": "still stopping", "stopped": one.said}.get(one.state, "")
@@ -165,7 +173,7 @@ def _machine(one: Instance, settings: Settings, gateway: Endpoint | None) -> Mac
         endpoint=_endpoint(one, settings, gateway),
         private_address=one.private_address,
         host_keys=keys,
-        deadline=one.tags.deadline,
+        deadline=_deadline(one),
         created=one.launched,
         detail=detail,
         throwaway_key=one.tags.boot_key if one.tags.boot_key in keys else "",

@@ -130,6 +130,7 @@ def request(
         generation,
         settings.login_user or wanted.image.login_user,
         wanted.boot_key,
+        settings.lease,
     )
     tagged = ("instance", "volume", "network-interface", *(("spot-instances-request",) if place.spot else ()))
     asked: dict[str, Any] = {

@@ -18,7 +18,7 @@ from ...remote import each
 from ...settings import Settings
 from ...software import software
 from . import images, instance_types, key_pairs, network, places, quotas, rules, tags
-from .api import NO_ROOM, QUOTA, THROTTLED, UNANSWERED, Api, code_of, hint, refusal, told
+from .api import NO_ROOM, QUOTA, THROTTLED, UNANSWERED, UNKNOWN_REGION, Api, code_of, hint, refusal, told
 from .images import Image
 from .launching import Launch, Place, request
 from .network import Subnet
@@ -55,7 +55,7 @@ def of_the_account(api: Api) -> Iterator[Finding]:
         yield Finding(
             "error",
             f"there is no region {api.region}{nearest(api.region, known)}",
-            "correct `region` (or AWS_REGION); if it is newer than the SDK here: `pip install -U boto3`",
+            UNKNOWN_REGION,
         )
         return
     with told("asking AWS who we are"):
@@ -69,6 +69,12 @@ def of_the_settings(settings: Settings) -> Iterator[Finding]:
             "warning",
             "no lease: the machines run, and cost, until somebody removes them",
             "set `lease`, like `lease: 8h`: then they end by themselves, and `invoke renew` puts that off",
+        )
+    if not settings.ssh_from:
+        yield Finding(
+            "error",
+            "`ssh_from` is empty, so nobody could reach the machines by SSH, this computer included",
+            "leave it out (`auto`: this computer), or name your networks, like [203.0.113.0/24]",
         )
     boot.users_script(settings.userdata)
     gateway = None if settings.public_address else named_hosts.gateway(settings)

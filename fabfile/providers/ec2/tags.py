@@ -29,6 +29,7 @@ SCHEMA_TAG = f"{PREFIX}schema"
 BOOT_KEY = f"{PREFIX}boot-key"  # the public half of the host key that all machines of a call boot with
 HOST_KEYS = f"{PREFIX}host-keys"
 DEADLINE = f"{PREFIX}deadline"
+LEASE = f"{PREFIX}lease"  # how long after each boot it ends by itself (s), until DEADLINE says otherwise
 USER = f"{PREFIX}login-user"  # of the image, so that no later question needs to look at it
 DISMISSED = f"{PREFIX}dismissed"  # an interrupted machine that nobody needs to hear of any more
 
@@ -42,7 +43,8 @@ class MachineTags:
     """What the tags of an instance say; ``first`` is -1 when they do not say which machine it is.
 
     ``first`` and ``last`` are the indexes that its call was for.
-    Host keys are ``type base64`` each; ``deadline`` is None without a lease.
+    Host keys are ``type base64`` each; ``deadline`` is None, and ``lease`` as well, for what they do not say. ``lease``
+    is in seconds from the boot; a deadline that was taken away takes it away too.
     """
 
     role: Role = "engine"
@@ -53,6 +55,7 @@ class MachineTags:
     boot_key: str = ""
     host_keys: tuple[str, ...] = ()
     deadline: float | None = None
+    lease: float | None = None
     dismissed: bool = False
 
 
@@ -76,6 +79,7 @@ def of_launch(
     generation: int,
     user: str,
     boot_key: str,
+    lease: float = 0.0,
 ) -> dict[str, str]:
     """The tags of all machines of one call of RunInstances, which makes them for consecutive indexes."""
     number = f"-{indexes[0]}" if role == "engine" and len(indexes) == 1 else ""
@@ -88,6 +92,7 @@ def of_launch(
         GENERATION: str(generation),
         USER: user,
         BOOT_KEY: " ".join(boot_key.split()[:2]),
+        **({LEASE: f"{lease:g}"} if lease else {}),
     }
 
 
@@ -154,6 +159,7 @@ def machine_tags(tags: Mapping[str, str]) -> MachineTags:
         boot_key=boot_key[0] if boot_key else "",
         host_keys=_keys(tags.get(HOST_KEYS, "")),
         deadline=_number(tags.get(DEADLINE, "")),
+        lease=None if tags.get(DEADLINE) == "" else _number(tags.get(LEASE, "")),
         dismissed=bool(tags.get(DISMISSED)),
     )
 
