@@ -159,6 +159,6 @@ def _failed(endpoint: Endpoint, name: str, credentials: Credentials, error: Base
     elif isinstance(error, FileNotFoundError | PermissionError):
         hint = "see that the key file is there and yours to read"
     else:
-        hint = "see that the machine is up, its sshd runs and no firewall is between"
-        hint += f": `ssh ssh://{endpoint}` tells more" if own else ""
+        hint = "see that the machine is up, its sshd runs and no firewall is between: "
+        hint += f"`ssh ssh://{endpoint}` tells more" if own else f"`invoke console --machine {name}` shows its boot"
     return RemoteError(f"no SSH connection to {endpoint}{waited}: {told(error)}", machine=name, hint=hint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from invoke.context import Context
 
 from ..command_line import task
+from ..errors import addressed
 from .options import CLUSTER, MACHINE, TEMPLATE, YES
 
 
@@ -21,7 +22,7 @@ def stop(c: Context, machine: str = "", cluster: str = "", template: str = "", y
         session.agree_to_lose(machines, yes=yes)
         with session.showing(run):
             power.stop(run, machines)
-        report.say("`invoke start` starts them again")
+        report.say(addressed("`invoke start` starts them again", cluster, template))
 
 
 @task(help={"machine": MACHINE, "cluster": CLUSTER, "template": TEMPLATE, "yes": YES})
