@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.cloud.fixtures import cloud, cloud_server, paper
+from tests.cloudapi.fixtures import cloudapi, cloudapi_server
 from tests.fakes.fleet import FakeFleet, installed
 
-__all__ = ["cloud", "cloud_server", "paper"]  # fixtures
+__all__ = ["cloud", "cloud_server", "cloudapi", "cloudapi_server", "paper"]  # fixtures
 
 KEPT = ("IPYFLEET_ROOT", "IPYFLEET_TEST_DATA")  # said to the tests themselves
 

@@ -1,0 +1,1 @@
+"""Triton (SmartOS): its CloudAPI, asked over HTTP with requests that one of the account's SSH keys signs."""

@@ -1,0 +1,1 @@
+"""A CloudAPI of our own, over real HTTP on the loopback address: verifies signatures, lags behind, fails as planned."""
