@@ -3,12 +3,12 @@
 #
 #   controller-start
 #
-# Reads /etc/ipyfleet/ipcontroller.values for the user's own options (lines "options OPTION", one word each) and
-# ipcontroller_config.py for everything else.
+# Reads /etc/ipyfleet/ipcontroller.values for the user's own options (lines "options OPTION", one word each; under SMF
+# IPYFLEET_VALUES is another file of this kind) and ipcontroller_config.py for everything else.
 set -eu
 
 config=/etc/ipyfleet/ipcontroller_config.py
-values=/etc/ipyfleet/ipcontroller.values
+values=${IPYFLEET_VALUES:-/etc/ipyfleet/ipcontroller.values}
 
 # Without it ipcontroller would only warn, and run unencrypted with keys and ports of its own.
 if [ ! -r "$config" ]; then
@@ -24,7 +24,7 @@ while IFS= read -r line; do
     esac
 done <"$values"
 
-PATH=/opt/ipyfleet/env/bin:/usr/local/bin:/usr/bin:/bin
+PATH=/opt/ipyfleet/env/bin:/usr/local/bin:/opt/local/bin:/usr/bin:/bin
 IPYTHONDIR=/var/lib/ipyparallel/.ipython
 export PATH IPYTHONDIR
 exec ipcontroller --config="$config" "$@"

@@ -4,13 +4,15 @@
 #   engine-start K
 #
 # Reads /etc/ipyfleet/ipengine.values, lines "KEY VALUE": machine (its name), heartbeat_misses, options (one word of the
-# command line each), environment (NAME=VALUE each). Notes the engine's ident in /run/ipyfleet/ipengine@K.ident.
+# command line each), environment (NAME=VALUE each). Notes the engine's ident in /run/ipyfleet/ipengine@K.ident. Under
+# SMF, both are elsewhere: IPYFLEET_VALUES, IPYFLEET_RUN.
 set -eu
 
 number=$1
-values=/etc/ipyfleet/ipengine.values
+values=${IPYFLEET_VALUES:-/etc/ipyfleet/ipengine.values}
+run=${IPYFLEET_RUN:-/run/ipyfleet}
 
-PATH=/opt/ipyfleet/env/bin:/usr/local/bin:/usr/bin:/bin
+PATH=/opt/ipyfleet/env/bin:/usr/local/bin:/opt/local/bin:/usr/bin:/bin # /opt/local: SmartOS' packages
 IPYTHONDIR=/var/lib/ipyparallel/.ipython
 export PATH IPYTHONDIR
 
@@ -32,7 +34,7 @@ fi
 
 # New at every start: a hub that still holds the heart of an ident lets a second engine of that ident in, unseen for ever.
 ident="$machine-$number-$(od -An -N6 -tx1 /dev/urandom | tr -d ' \n')"
-echo "$ident" >"/run/ipyfleet/ipengine@$number.ident"
+echo "$ident" >"$run/ipengine@$number.ident"
 
 # It waits for file and hub inside one process rather than by being restarted.
 program=/opt/ipyfleet/libexec/engine-program.py

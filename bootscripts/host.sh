@@ -27,7 +27,14 @@ if entry=$(getent passwd "$user"); then
     fi
 else
     : >"$note" # before the user: killed in between, a note too many does no harm, a user too many would stay for good
-    useradd --system --user-group --home-dir "$home" --no-create-home --shell /usr/sbin/nologin "$user"
+    if [ "$(uname -s)" = SunOS ]; then
+        getent group "$user" >/dev/null || groupadd "$user"
+        useradd -g "$user" -d "$home" -s /usr/bin/false "$user"
+    else
+        useradd --system --user-group --home-dir "$home" --no-create-home --shell /usr/sbin/nologin "$user"
+    fi
 fi
 
-install -d -m 0750 -o "$user" -g "$(id -gn "$user")" "$home"
+mkdir -p "$home"
+chown "$user:$(id -gn "$user")" "$home"
+chmod 0750 "$home"

@@ -12,6 +12,7 @@
 # hosts may share a computer; only tools that POSIX has, and mktemp: this runs on illumos and busybox, too.
 set -eu
 umask 077
+PATH=/usr/xpg4/bin:$PATH # what POSIX says, where illumos has its own
 stage=$(mktemp -d "${TMPDIR:-/var/tmp}/ipyfleet.XXXXXX")
 trap 'rm -rf "$stage"' EXIT
 trap 'exit 143' HUP INT TERM

@@ -31,7 +31,16 @@ from .settings import Settings
 from .software import Software
 
 ROOT = Path(__file__).resolve().parent.parent
-SHIPPED = ("systemd/ip*", "bootscripts/controller-*", "bootscripts/engine-*", "bootscripts/lease-*", "bootscripts/*.py")
+SHIPPED = (
+    "systemd/ip*",
+    "bootscripts/controller-*",
+    "bootscripts/engine-*",
+    "bootscripts/lease-*",
+    "bootscripts/*.py",
+    "smf/ip*.xml",
+    "smf/smf-*.sh",
+    "smf/*-method.sh",
+)
 SERVICE_USER, SERVICE_HOME = "ipyparallel", "/var/lib/ipyparallel"
 MARKS = "/etc/ipyfleet"
 ENV_PYTHON = "/opt/ipyfleet/env/bin/python"

@@ -1,7 +1,7 @@
 """Services, and what a service manager must be able to do.
 
-A service manager (service_managers/systemd, later smf) installs, configures and runs services on one host. It knows
-nothing of clusters; whether an engine is of any use is asked of the hub, not here.
+A service manager (service_managers/systemd, smf) installs, configures and runs services on one host. It knows nothing
+of clusters; whether an engine is of any use is asked of the hub, not here.
 """
 
 from __future__ import annotations
