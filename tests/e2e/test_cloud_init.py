@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import tarfile
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -94,8 +94,9 @@ class Launcher:
             self.place.save_machine(record)
             self.tell(record.name, record.id, plans[name])
             if name in wheels:
-                with tarfile.open(wheels[name]) as tar:
-                    tar.extractall(self.disk(record.name) / "srv/wheels", filter="data")
+                folder = self.disk(record.name) / "srv/wheels"
+                folder.mkdir(parents=True)
+                subprocess.run(("tar", "-C", str(folder), "-xf", str(wheels[name])), check=True)
                 pip = "[global]\nno-index = true\nfind-links = /srv/wheels\n"
                 (self.disk(record.name) / "etc/pip.conf").write_text(pip)
         # What has a record already is launched as that says.
