@@ -58,8 +58,12 @@ def test_clusters_of_one_name_come_and_go_under_systemd(debian: Debian) -> None:
 
 
 def test_the_second_command_sets_up_all_that_the_tests_need(debian: Debian) -> None:
-    """The same words but for the last: here go the tests without machines, or this test would run itself."""
+    """The same words but for the last: here go the tests without machines, or this test would run itself.
+
+    Those of the stand-ins for clouds and SMF need nothing of the computer, and have run on it as well.
+    """
     command = readme.marked("test")
     assert command.endswith("invoke test")
     # Upstream's wave2D calls itself by the computer's name, which this container's network does not know.
-    assert " passed" in debian.run(f"{command} --unit --only 'not known_norm'", timeout=1500)
+    here = "not (known_norm or cloud or ec2 or triton or smf)"
+    assert " passed" in debian.run(f"{command} --unit --only '{here}'", timeout=1500)
