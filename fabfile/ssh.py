@@ -5,7 +5,6 @@ Nothing of the user's ssh_config is read here. What is done on a host is no conc
 
 from __future__ import annotations
 
-import functools
 import threading
 import time
 from collections.abc import Callable
@@ -142,9 +141,11 @@ def _gateway(endpoint: Endpoint, credentials: Credentials) -> StrictConnection:
         return _gateways[endpoint, credentials]
 
 
-@functools.cache
 def _hermetic() -> fabric.Config:
-    """A configuration made of Fabric's defaults alone: no file of the user or the system, no ssh_config."""
+    """A configuration made of Fabric's defaults alone: no file of the user or the system, no ssh_config.
+
+    One for each connection, since making a connection changes its configuration, which for a moment is empty then.
+    """
     quiet = {"hide": True, "in_stream": False}
     return fabric.Config(lazy=True, overrides={"load_ssh_configs": False, "run": quiet, "sudo": quiet})
 

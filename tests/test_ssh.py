@@ -280,3 +280,15 @@ def test_what_arrives_is_acknowledged_at_once() -> None:
                 theirs.send(b"answer")
                 assert ours.recv(100) == b"answer"
                 assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK)
+
+
+def test_connections_are_made_by_many_threads_at_once(tmp_path: Path) -> None:
+    """Fabric changes a connection's configuration while it makes the connection: they must not share one."""
+    credentials = Credentials(tmp_path / "key", tmp_path / "known_hosts")
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        made = each(range(100), lambda number: ssh._connection(Endpoint("h", f"u{number}"), credentials, 1.0, 1.0))
+    finally:
+        sys.setswitchinterval(before)
+    assert [outcome.error for outcome in made if outcome.error] == []
