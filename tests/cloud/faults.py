@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests import turns
+
 from .calls import Call
 
 Tags = Mapping[str, str]
@@ -40,13 +42,7 @@ class Fault:
         """Whether it is this call's turn; counts the call."""
         if self.action not in ("", call.action) or self.service not in ("", call.service) or not self.when(call):
             return False
-        if self.skip > 0:
-            self.skip -= 1
-            return False
-        if self.times <= 0:
-            return False
-        self.times -= 1
-        return True
+        return turns.take(self)
 
 
 @dataclass

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from tests import turns
+
 from .answers import Answer
 from .asked import Asked
 
@@ -61,13 +63,7 @@ class Fault:
         """Whether it is this call's turn; counts the call."""
         if self.call not in ("", asked.name) or not self.when(asked):
             return False
-        if self.skip > 0:
-            self.skip -= 1
-            return False
-        if self.times <= 0:
-            return False
-        self.times -= 1
-        return True
+        return turns.take(self)
 
 
 @dataclass

@@ -101,8 +101,9 @@ def remove_metadatum(world: World, asked: Asked) -> Answer:
         raise invalid(f"Metadata key {name} can not be deleted")
     if name not in vm.metadata:
         raise unknown(f'metadatum "{name}" not found')
-    kept = lambda: {key: one for key, one in vm.metadata.items() if key != name}  # noqa: E731
-    _change(world, vm, "remove_metadata", "metadata", kept)
+    _change(
+        world, vm, "remove_metadata", "metadata", lambda: {key: one for key, one in vm.metadata.items() if key != name}
+    )
     return Answer(204)
 
 

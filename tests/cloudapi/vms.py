@@ -55,7 +55,7 @@ class Vm:
     destroying: float = 0.0  # when the job that destroyed it ended
     born: float = field(default_factory=time.monotonic)
     audit: list[dict[str, Any]] = field(default_factory=list)
-    machine: Machine = None  # type: ignore[assignment]  # given when it is made
+    machine: Machine = field(init=False)  # set by who makes both
 
     @property
     def shown(self) -> str:
