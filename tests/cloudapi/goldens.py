@@ -74,6 +74,8 @@ def records() -> tuple[dict[str, Any], ...]:
     """All recorded pairs; none when the variable does not say where they are."""
     folder = os.environ.get(VARIABLE)
     paths = sorted(Path(folder).glob("cloudapi-goldens*.jsonl")) if folder else []
+    if folder and not paths:
+        raise FileNotFoundError(f"{VARIABLE} says {folder}, where no cloudapi-goldens*.jsonl is")
     return tuple(json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines())
 
 
