@@ -88,7 +88,8 @@ def machine_types(found: Sequence[MachineType]) -> list[str]:
         )
         for one in found
     ]
-    return table(("type", "CPUs", "memory", "architecture", "USD/h", "zones"), rows, "no such types")
+    nothing = "no types like that; `invoke types` without options shows all"
+    return table(("type", "CPUs", "memory", "architecture", "USD/h", "zones"), rows, nothing)
 
 
 def prices(found: Sequence[Price]) -> list[str]:

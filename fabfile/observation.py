@@ -62,7 +62,8 @@ def observe(run: Run, *, services: bool = False) -> Observed:
     observed = Observed(found, seen, hub=view.state, idents=view.idents, others=view.others)
     if not services:
         return observed
-    return replace(observed, services=_ask_services(run, observed), leases=_ask_leases(run, found))
+    states, unreached = _ask_services(run, observed)
+    return replace(observed, services=states, unreached=unreached, leases=_ask_leases(run, found))
 
 
 def ask_hub(run: Run, found: Found) -> HubView:
@@ -109,8 +110,11 @@ def _way_to(run: Run, cluster: Cluster | None, controller: Machine, connection: 
     return run.tunnel_to(controller, connection)
 
 
-def _ask_services(run: Run, observed: Observed) -> dict[str, str]:
-    """The state of the service on each running machine that the hub's answer does not account for."""
+def _ask_services(run: Run, observed: Observed) -> tuple[dict[str, str], dict[str, str]]:
+    """The state of the service on each running machine that the hub's answer does not account for; why there is none.
+
+    Both by the machine's name; a machine is in one of them.
+    """
     seen = observed.seen
     missing = {slot.index for slot in seen.assigned - seen.registered.keys()}
 
@@ -125,7 +129,9 @@ def _ask_services(run: Run, observed: Observed) -> dict[str, str]:
         return ", ".join(sorted({str(one.state) for one in looks.values()}))
 
     running = [one for one in observed.found.machines if one.state is MachineState.RUNNING and in_doubt(one)]
-    return {one.item.name: one.value or str(one.error).splitlines()[0] for one in each(running, look_at)}
+    outcomes = each(running, look_at)
+    states = {one.item.name: one.value for one in outcomes if one.value is not None}
+    return states, {one.item.name: str(one.error).splitlines()[0] for one in outcomes if one.error is not None}
 
 
 def _ask_leases(run: Run, found: Found) -> dict[str, float]:

@@ -18,8 +18,8 @@ class Observed:
     """One look at a cluster: machines from the provider, engines from the hub, the rest from our record.
 
     ``ours`` says whether the machines are those of our record; ``idents`` are all that the hub knows, ``others`` those
-    that belong to no machine of the cluster; ``services`` holds a state (or why there is none) and ``leases`` the
-    seconds left for machines that were asked.
+    that belong to no machine of the cluster; of machines that were asked, ``services`` holds the state, ``unreached``
+    why there is none, and ``leases`` the seconds left.
     """
 
     found: Found
@@ -29,6 +29,7 @@ class Observed:
     idents: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     services: Mapping[str, str] = field(default_factory=dict)
+    unreached: Mapping[str, str] = field(default_factory=dict)
     leases: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -156,6 +157,7 @@ def _problems(observed: Observed, expected: frozenset[Slot]) -> tuple[str, ...]:
     if not found.controller:
         problems.append(f"the controller's machine is gone: {again}")
     problems += [_broken(machine) for machine in found.machines if machine.state is not MachineState.RUNNING]
+    problems += [why if why.startswith(name) else f"{name}: {why}" for name, why in sorted(observed.unreached.items())]
     if observed.hub == "no way in":
         problems.append("engines: unknown, no key for this cluster")
     elif observed.hub == "in use":

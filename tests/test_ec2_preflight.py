@@ -111,6 +111,11 @@ def test_a_zone_of_another_region(settings: Settings) -> None:
     assert "has no zone eu-central-1x; did you mean eu-central-1" in finding.text
 
 
+def test_a_zone_that_there_is_not_is_told_once(settings: Settings) -> None:
+    finding = the_error(changed(settings, zones=("eu-central-1x",)))
+    assert "has no zone eu-central-1x" in finding.text
+
+
 def test_a_type_that_does_not_exist(settings: Settings) -> None:
     found = of(look(changed(settings, machine_type=("m7i.larg",))))
     assert "m7i.larg; did you mean m7i.large?" in found[0].text

@@ -50,6 +50,14 @@ def test_an_engine_that_the_hub_does_not_know_is_degraded_whatever_its_service_s
     )
 
 
+def test_a_machine_that_cannot_be_asked_is_a_problem_and_no_state_of_a_service():
+    why = "engine-1: 10.0.0.3:22 does not answer"
+    seen = observed(registered={Slot(0, 1): False}, unreached={"engine-1": why})
+    status = summarise("lab", "local", seen, NOW)
+    assert why in status.problems
+    assert [one.service for one in status.machines if one.name == "engine-1"] == ["unknown"]
+
+
 def test_a_silent_hub_is_degraded_and_the_controllers_service_is_shown():
     status = summarise(
         "lab", "local", observed(hub_up=False, registered={}, hub="silent", services={"controller": "maintenance"}), NOW

@@ -102,7 +102,7 @@ class _Ground:
 
     def findings(self) -> list[Finding]:
         """All looks at once; then those that need what they found, dry runs among them."""
-        looks: list[Check] = [self._zones, self._network, self._machine, self._keys, self._address]
+        looks: list[Check] = [self._network, self._machine, self._keys, self._address]
         found = _gathered([*looks, self._quotas, self._cost])
         further: list[Check] = []
         if self._types_exist and self._subnets:
@@ -117,16 +117,15 @@ class _Ground:
     def _roles(self) -> list[str]:
         return ["controller"] * bool(self._controllers) + ["engine"] * bool(self._engines)
 
-    def _zones(self) -> Iterator[Finding]:
-        if not self._settings.zones:
-            return
-        there = [zone.name for zone in places.zones(self._api)]
-        for zone in self._settings.zones:
-            if zone not in there:
-                text = f"{self._api.region} has no zone {zone}{nearest(zone, there)}"
-                yield Finding("error", text, f"correct `zones`: there are {', '.join(there)}")
-
     def _network(self) -> Iterator[Finding]:
+        wanted = self._settings.zones
+        there = [zone.name for zone in places.zones(self._api)] if wanted else []
+        strange = [zone for zone in wanted if zone not in there]
+        for zone in strange:
+            text = f"{self._api.region} has no zone {zone}{nearest(zone, there)}"
+            yield Finding("error", text, f"correct `zones`: there are {', '.join(there)}")
+        if wanted and len(strange) == len(wanted):
+            return  # that no subnet lies in them goes without saying
         self._subnets = network.choose(self._api, self._settings)
         yield from network.findings(self._subnets, self._settings, self._engines + self._controllers)
 
