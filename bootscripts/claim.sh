@@ -3,22 +3,19 @@
 #
 #   claim.sh ID < owner.json        ID: the cluster's random id, which owner.json names too
 #
-# Runs as root, any number of times. Two clusters that reach for one host at the same time: the first one has it.
+# Runs as root, any number of times. Two clusters that reach for one host at the same time: the first one has it, since
+# a file gets a second name only where there is none of that name.
 set -eu
 umask 022
 
 owner=/etc/ipyfleet/owner.json
+draft=$owner.$$
 
 mkdir -p /etc/ipyfleet
-exec 9>/etc/ipyfleet/claim.lock
-if ! flock -w 30 9; then
-    echo "claim.sh: another claim.sh has been at work for 30 s" >&2
-    exit 1
-fi
-
-if [ ! -e "$owner" ] || grep -q "\"id\": \"$1\"" "$owner"; then
-    cat >"$owner.new"
-    sync "$owner.new"
-    mv "$owner.new" "$owner"
+trap 'rm -f "$draft"' EXIT
+cat >"$draft"
+sync "$draft" # illumos' takes no name, and writes everything down
+if ! ln "$draft" "$owner" 2>/dev/null && grep "\"id\": \"$1\"" "$owner" >/dev/null; then
+    mv "$draft" "$owner"
 fi
 cat "$owner"

@@ -9,16 +9,21 @@ set -eu
 
 user=ipyparallel
 home=/var/lib/ipyparallel
+note=/etc/ipyfleet/user-made
+PATH=/usr/xpg4/bin:$PATH:/usr/sbin:/sbin # what POSIX says, where illumos has its own
 
 if [ "$(id -u)" -ne 0 ]; then
     echo "forget.sh: must run as root" >&2
     exit 1
 fi
 
-if [ -e /etc/ipyfleet/user-made ]; then
+if [ -e "$note" ]; then
     if getent passwd "$user" >/dev/null && ! userdel "$user"; then
         echo "forget.sh: processes of user $user still run (see: ps -u $user); end them and try again" >&2
         exit 1
+    fi
+    if grep group "$note" >/dev/null && getent group "$user" >/dev/null; then
+        groupdel "$user"
     fi
     rm -rf "$home"
 else

@@ -3,13 +3,15 @@
 #
 #   host-facts.sh MINOR        MINOR: the client's version of Python, like 3.11
 #
-# root: whether this login may do everything · python: the version that software.sh would use · address: where the
+# root: whether this login may do everything · python: the version that software.sh would use · pkgin: whether there is
+# one, by which software-pkgsrc.sh gets a Python · manager: what runs services here · address: where the
 # caller's connection arrived, an address of this host's own · owner: the cluster that has this host, as JSON.
 set -eu
 
 echo "system=$(uname -s)"
 echo "machine=$(uname -m)"
 
+PATH=/usr/xpg4/bin:$PATH # what POSIX says, where illumos has its own
 if [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null; then
     echo "root=yes"
 else
@@ -27,10 +29,14 @@ else
     echo "python="
 fi
 
-if [ -d /run/systemd/system ]; then
-    echo "manager=systemd"
-elif [ -x /usr/bin/svcs ]; then
+if [ -x /opt/local/bin/pkgin ]; then
+    echo "pkgin=yes"
+fi
+
+if [ -x /usr/bin/svcs ] && [ -x /usr/sbin/svccfg ]; then
     echo "manager=smf"
+elif [ -d /run/systemd/system ]; then
+    echo "manager=systemd"
 else
     echo "manager="
 fi

@@ -3,7 +3,7 @@
 #
 #   survey.sh
 #
-# manager: what runs services here · software: id of the environment · ipcontroller, ipengine: what was deployed last.
+# manager: what runs services here · machine: its processors, i86pc for illumos · software: id of the environment · ipcontroller, ipengine: what was deployed last.
 set -eu
 
 if [ -x /usr/bin/svcs ] && [ -x /usr/sbin/svccfg ]; then
@@ -13,6 +13,7 @@ elif [ -d /run/systemd/system ]; then
 else
     echo "manager="
 fi
+echo "machine=$(uname -m)"
 echo "software=$(cat /opt/ipyfleet/env/ipyfleet-software-id 2>/dev/null || true)"
 for service in ipcontroller ipengine; do
     echo "$service=$(cat "/etc/ipyfleet/$service.deployed" 2>/dev/null || true)"

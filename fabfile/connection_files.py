@@ -106,13 +106,13 @@ def login_client_file(connection: Connection, owner: str, home: str) -> File:
     return _secret(str(path), client_file(connection), owner)
 
 
-def security_folders(user: str, home: str) -> tuple[str, ...]:
-    """The command, as words for root, that makes IPython's folders down to ``security`` as this user.
+def security_folders(home: str) -> tuple[str, ...]:
+    """The command, as words for the user whose home it is, that makes IPython's folders down to ``security``.
 
     As root it would hand over whatever the user, whose own code runs as him, has put a link to in their place.
     """
     folders = [str(PurePosixPath(home) / part) for part in (".ipython", ".ipython/profile_default", SECURITY)]
-    return ("runuser", "-u", user, "--", "install", "-d", "-m", "0700", *folders)
+    return ("mkdir", "-p", "-m", "0700", *folders)
 
 
 def fetch(host: Host, security: str = SERVICE_SECURITY) -> Fetched:

@@ -80,8 +80,10 @@ class Rollout:
         """Software, lease, files and services of one machine."""
         run, settings = self.run, self.run.settings
         seen = engines.survey(host)
-        if seen.software != run.software.id:
-            engines.install_software(host, run.software)
+        software = run.software_for(seen.machine)
+        if seen.software != software.id:
+            for note in engines.install_software(host, software):
+                run.tell(note, one.name)
             run.tell("software installed", one.name)
         if settings.lease or run.record.lease:
             engines.set_lease(host, seen.manager, settings, lease_action(run))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import service_managers
+from . import boot, service_managers
 from .connection import Connection, client_file, engine_file
 from .connection_files import (
     ENGINE,
@@ -99,11 +99,12 @@ def _digest(software: Software, values: Values, parts: Iterable[bytes]) -> str:
 class Survey:
     """What of ours a host has: its service manager, the software's id, and the mark of each service deployed.
 
-    A mark is the digest of what was deployed and the engine numbers; it is written last, so a service without the mark
-    of what it should be may run in any version.
+    ``machine`` is what ``uname -m`` says. A mark is the digest of what was deployed and the engine numbers; it is
+    written last, so a service without the mark of what it should be may run in any version.
     """
 
     manager: ServiceManager
+    machine: str
     software: str
     marks: Mapping[str, tuple[str, tuple[int, ...]]]
 
@@ -115,7 +116,7 @@ def survey(host: Host) -> Survey:
     for service in (CONTROLLER.name, "ipengine"):
         digest, *numbers = facts[service].split() or [""]
         marks[service] = digest, tuple(int(number) for number in numbers)
-    return Survey(service_managers.chosen(facts["manager"], host), facts["software"], marks)
+    return Survey(service_managers.chosen(facts["manager"], host), facts["machine"], facts["software"], marks)
 
 
 def deploy_controller(
@@ -133,13 +134,13 @@ def deploy_controller(
     service was told to start.
     """
     manager, (marked, _) = seen.manager, seen.marks[CONTROLLER.name]
-    host.run(*security_folders(SERVICE_USER, SERVICE_HOME), sudo=True)
+    host.run(*manager.run_as(SERVICE_USER, 60, *security_folders(SERVICE_HOME)), sudo=True)
     files = controller_files(connection, secret, settings)
     anew = () if marked == digest else CONTROLLER.instances
     manager.bring_up(host, CONTROLLER, controller_values(settings), files, anew=anew)
     begun()
     wait_for_svc(manager, host, CONTROLLER, timeout=settings.start_timeout, delay=0.25)
-    _hand_to_login_user(host, connection)
+    _hand_to_login_user(host, manager, connection)
     host.place((_mark(CONTROLLER, digest),))
 
 
@@ -149,12 +150,10 @@ def stop_controller(host: Host, manager: ServiceManager) -> None:
     host.run(SPACING, "forget", sudo=True)
 
 
-def _hand_to_login_user(host: Host, connection: Connection) -> None:
+def _hand_to_login_user(host: Host, manager: ServiceManager, connection: Connection) -> None:
     """Make ``ipp.Client()`` without arguments work for the login user on the controller's machine."""
-    # His group by number: its name may be another than his, and have blanks.
-    shown = host.run("sh", "-c", 'printf "%s\n%s\n%s" "$(id -un)" "$(id -u):$(id -g)" "$HOME"').stdout
-    user, owner, home = shown.split("\n")
-    host.run(*security_folders(user, home), sudo=True)
+    user, owner, home = host.script(boot.script("login-user.sh")).stdout.splitlines()
+    host.run(*manager.run_as(user, 60, *security_folders(home)), sudo=True)
     host.place((login_client_file(connection, owner, home),))
 
 
@@ -189,15 +188,16 @@ def deploy_engines(
         wait_for_svc(manager, host, service, timeout=settings.start_timeout, settle=0.5, delay=FIRST_LOOK)
 
 
-def wait_until_known(host: Host, count: int, settings: Settings) -> tuple[str, ...]:
+def wait_until_known(host: Host, manager: ServiceManager, count: int, settings: Settings) -> tuple[str, ...]:
     """The idents of the host's engines, as soon as the hub, asked from the host itself, knows so many of them.
 
     Raises ServiceFailed when it does not within ``start_timeout``.
     """
     limit = settings.start_timeout
-    words = (ENV_PYTHON, "-I", REGISTERED, ENGINE, "/run/ipyfleet", str(count), f"{limit:g}")
+    asking = (ENV_PYTHON, "-I", REGISTERED, ENGINE, manager.run_folder, str(count), f"{limit:g}")
     # As the service user: his code may put links in place of the files that are read.
-    asked = host.run("runuser", "-u", SERVICE_USER, "--", *words, sudo=True, check=False, timeout=limit + 10)
+    words = manager.run_as(SERVICE_USER, limit + 10, *asking)
+    asked = host.run(*words, sudo=True, check=False, timeout=limit + 10)
     if asked.exit_code:
         raise ServiceFailed(
             f"its engines are not registered after {limit:g} s",

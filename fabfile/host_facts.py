@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from . import pkgsrc
 from .boot import script
 from .remote import Host
 from .software import PYTHON, Software
@@ -17,7 +18,8 @@ from .software import PYTHON, Software
 class HostFacts:
     """One host: ``uname -s`` and ``-m``, minor version of Python ("" for none), service manager, rights, address.
 
-    ``address`` is the host's own, the one that our connection arrived at; ``owner`` is its owner.json as it stands.
+    ``pkgin`` says whether pkgsrc's installer is there, which can give it a Python. ``address`` is the host's own, the
+    one that our connection arrived at; ``owner`` is its owner.json as it stands.
     """
 
     system: str
@@ -27,6 +29,7 @@ class HostFacts:
     root: bool
     address: str
     owner: str
+    pkgin: bool = False
 
 
 def ask(host: Host) -> HostFacts:
@@ -41,21 +44,26 @@ def ask(host: Host) -> HostFacts:
         root=facts.get("root") == "yes",
         address=facts.get("address", ""),
         owner=facts.get("owner", ""),
+        pkgin=facts.get("pkgin") == "yes",
     )
 
 
 def obstacles(facts: HostFacts, software: Software) -> Iterator[tuple[str, str]]:
     """What keeps this software and our services off such a host, each with the cure."""
-    if facts.manager != "systemd":
+    if not facts.manager:
         yield (
-            f"runs no systemd ({facts.system}, {facts.manager or 'no service manager that we know'})",
-            "use a host that was booted with systemd",
+            f"runs no service manager that we know ({facts.system}, neither systemd nor SMF)",
+            "use a host that was booted with systemd, or SmartOS",
         )
     if not facts.root:
         yield (
             "its login user cannot become root",
             "log in as root, or give that user sudo without a password (by visudo: `USER ALL=(ALL) NOPASSWD: ALL`)",
         )
+    if facts.machine == pkgsrc.MACHINE:
+        if not facts.pkgin:
+            yield ("has no pkgin, from which it would get its Python", "use an image with pkgsrc, such as base-64-lts")
+        return
     if facts.python != software.python:
         has = f"Python {facts.python}" if facts.python else "no python3"
         yield (

@@ -5,11 +5,12 @@ What must be in it is software.py's to say; services and engines are unknown her
 
 from __future__ import annotations
 
-from . import boot
+from . import boot, pkgsrc
 from .remote import File, Host
 from .software import Software, wheelhouse
 
 TAR = "/opt/ipyfleet/wheelhouse.tar"
+RUN_AS = "/opt/ipyfleet/libexec/run-as.py"
 ID = "/opt/ipyfleet/env/ipyfleet-software-id"
 
 
@@ -18,15 +19,17 @@ def installed_software(host: Host) -> str:
     return (host.read(ID) or b"").decode(errors="replace").strip()
 
 
-def install_software(host: Host, software: Software) -> None:
-    """Put the software on a host, sent from here; quick when it is there already.
+def install_software(host: Host, software: Software) -> tuple[str, ...]:
+    """Put the software on a host, sent from here; quick when it is there already. What to know of it, a line each.
 
     Raises ClusterError with what the host wrote: another Python, no space, not root.
     """
     tar = wheelhouse(software)
+    ported = software.platform == pkgsrc.MACHINE
+    script, limit = ("software-pkgsrc.sh", 1800.0) if ported else ("software.sh", 600.0)
     host.script(boot.script("host.sh"), sudo=True)
-    host.place((File(TAR, tar.read_bytes(), mode=0o600),))
+    host.place((File(TAR, tar.read_bytes(), mode=0o600), File(RUN_AS, boot.script("run-as.py").read_bytes())))
     try:
-        host.script(boot.script("software.sh"), TAR, software.id, sudo=True, timeout=600)
+        return tuple(host.script(boot.script(script), TAR, software.id, sudo=True, timeout=limit).stdout.splitlines())
     finally:
         host.run("rm", "-f", TAR, sudo=True, check=False)

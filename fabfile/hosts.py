@@ -19,9 +19,11 @@ from .errors import ClusterError, UsageError
 
 if TYPE_CHECKING:
     from .connection import Connection
+    from .engines import Survey
     from .remote import Host
     from .services import Service
     from .settings import Settings
+    from .software import Software
 
 HOST_KEY = "fingerprint (SHA256:…) of the host's key, when it is not known here yet"
 CLUSTER = "take the connection from this cluster's record"
@@ -54,24 +56,21 @@ def deploy_engine(
     from . import engines as deployment
     from . import report, session
     from .plan import Deployment
-    from .software import software
 
     settings = session.settings_of(c, engines=engines, cluster=cluster, template=template)
     wanted = _connection(settings, cluster, Path(connection) if connection else None)
     with _named(c, host_key) as host:
         _refuse_foreign(host, settings, cluster)
         name = machine or _plain_name(host)
-        bundle = software(settings, host.run("uname", "-m").stdout.strip())
         seen = deployment.survey(host)
-        if seen.software != bundle.id:
-            deployment.install_software(host, bundle)
-            report.say(f"{host.name}: software installed")
+        bundle = _equip(host, seen, settings)
         numbers = tuple(range(1, settings.engines + 1))
         surplus = [number for number in seen.marks["ipengine"][1] if number not in numbers]
         one = Deployment("engine", 0, numbers)
         digest = deployment.engine_digest(settings, wanted, bundle)
         deployment.deploy_engines(host, seen, one, wanted, settings, digest, surplus, name=name)
-        report.say(f"{host.name}: online, {', '.join(deployment.wait_until_known(host, len(numbers), settings))}")
+        known = deployment.wait_until_known(host, seen.manager, len(numbers), settings)
+        report.say(f"{host.name}: online, {', '.join(known)}")
 
 
 @task(help={"files": f"{FILES}: taken if they are there, else made and left there (default: .)", "host-key": HOST_KEY})
@@ -80,7 +79,6 @@ def deploy_controller(c: Context, files: str = ".", template: str = "", host_key
     from . import connection_files, report, session
     from . import engines as deployment
     from .connection import make
-    from .software import software
 
     settings = session.settings_of(c, template=template)
     folder = Path(files).expanduser()
@@ -95,11 +93,8 @@ def deploy_controller(c: Context, files: str = ".", template: str = "", host_key
                 f"the connection files in {folder} are of another controller than the one on {host.name}",
                 hint="give another folder with --files, or remove them to make new ones",
             )
-        bundle = software(settings, host.run("uname", "-m").stdout.strip())
         seen = deployment.survey(host)
-        if seen.software != bundle.id:
-            deployment.install_software(host, bundle)
-            report.say(f"{host.name}: software installed")
+        bundle = _equip(host, seen, settings)
         digest = deployment.controller_digest(settings, wanted, bundle)
         deployment.deploy_controller(host, seen, wanted, secret, settings, digest)
         report.say(f"{host.name}: the controller is online; its connection files are in {folder}")
@@ -162,6 +157,19 @@ def undeploy(c: Context, software: bool = False, host_key: str = "") -> None:
         if software:
             host.script(boot.script("forget.sh"), sudo=True, timeout=120)
         report.say(f"{host.name}: our services are off it" + (", and the software" if software else ""))
+
+
+def _equip(host: Host, seen: Survey, settings: Settings) -> Software:
+    """Put the software on a host that has another one, or none; what it has now."""
+    from . import engines, report
+    from .software import software
+
+    bundle = software(settings, seen.machine)
+    if seen.software != bundle.id:
+        for note in engines.install_software(host, bundle):
+            report.say(f"{host.name}: {note}")
+        report.say(f"{host.name}: software installed")
+    return bundle
 
 
 @contextmanager

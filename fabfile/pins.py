@@ -1,6 +1,7 @@
 """The versions of packages that this computer has, followed through everything that they need on a host.
 
-Reads installed metadata only: no pip, no network. Knows nothing of hosts but that they run Linux and this Python.
+Reads installed metadata only: no pip, no network. Knows nothing of hosts but that they run Linux or illumos, and this
+Python.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from .errors import UsageError
+from .pkgsrc import MACHINE
 
 
 def pins(wanted: Sequence[str], python: str, machine: str) -> tuple[list[str], list[str]]:
@@ -76,15 +78,16 @@ def _wanted(text: str) -> Requirement:
 
 def _needs(requires: Sequence[str], extras: set[str], python: str, machine: str) -> Iterator[Requirement]:
     """Those of a package's requirements that hold on a host, whatever this computer is; their conditions taken off."""
+    system, name = ("SunOS", "sunos5") if machine == MACHINE else ("Linux", "linux")
     host = {
         "implementation_name": "cpython",
         "os_name": "posix",
         "platform_machine": machine,
         "platform_python_implementation": "CPython",
-        "platform_system": "Linux",
+        "platform_system": system,
         "python_full_version": f"{python}.0",
         "python_version": python,
-        "sys_platform": "linux",
+        "sys_platform": name,
     }
     for text in requires:
         requirement = Requirement(text)

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import host_key_rotation, host_keys, named_hosts, record, tunnel
+from . import host_key_rotation, host_keys, named_hosts, pkgsrc, record, tunnel
 from .connection import Connection
 from .errors import Locked, ProviderRefused, at_machine, raise_together
 from .machines import Connecting, Event, Machine, OnEvent, Provider, Specifying, machine_name, silent, wait_for_ssh
@@ -52,6 +52,10 @@ class Run:
     def software(self) -> Software:
         """What hosts must have."""
         return software(self.settings, self.provider.hardware() if isinstance(self.provider, Specifying) else "")
+
+    def software_for(self, machine: str) -> Software:
+        """What a host must have that says ``machine`` to ``uname -m``: one with pkgsrc gets its own kind of it."""
+        return software(self.settings, machine) if machine == pkgsrc.MACHINE else self.software
 
     @property
     def elapsed(self) -> float:

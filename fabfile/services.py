@@ -61,6 +61,10 @@ class ServiceManager(Protocol):
     """
 
     name: str
+    run_folder: str  # where engines note their idents
+
+    def run_as(self, user: str, seconds: float, *words: str) -> tuple[str, ...]:
+        """The command, as words for root, that runs another one as that user, for at most so many seconds."""
 
     def install(
         self,

@@ -21,8 +21,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, mkstemp
 from typing import Any
 
+from . import pkgsrc
 from .errors import ClusterError
 from .machines import Event, OnEvent, silent
+from .remote import each
 from .settings import Settings
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -35,13 +37,15 @@ OLDEST_GLIBC = 28
 @dataclass(frozen=True)
 class Software:
     """What a host must have: ``python`` is a minor version, ``requirements`` are ``name==version`` for every package
-    of the closure, ``platform`` is the hosts' machine as ``uname -m`` says it; ``id`` stands for all three.
+    of the closure, ``platform`` is the hosts' machine as ``uname -m`` says it; ``id`` stands for all three. ``wanted``
+    are those of the requirements that were asked for, and not for the sake of others.
     """
 
     id: str
     python: str
     requirements: tuple[str, ...]
     platform: str
+    wanted: tuple[str, ...] = ()
 
 
 def software(settings: Settings, machine: str = "") -> Software:
@@ -69,7 +73,8 @@ def software(settings: Settings, machine: str = "") -> Software:
                 known["pins"] = sorted({*installed, *_resolve(lacking, machine)})
         _write(note, {**known, "seen": seen})
     requirements = tuple(known["pins"])
-    return Software(_digest(PYTHON, machine, *requirements), PYTHON, requirements, machine)
+    asked = tuple(pkgsrc.chosen(requirements, wanted))
+    return Software(_digest(PYTHON, machine, *requirements), PYTHON, requirements, machine, asked)
 
 
 def wheelhouse(software: Software, on_event: OnEvent = silent) -> Path:
@@ -95,10 +100,10 @@ def _build(software: Software, tar: Path, on_event: OnEvent) -> None:
         wheels.mkdir()
         (wheels / "python").write_text(software.python + "\n")
         (wheels / "requirements.txt").write_text("\n".join(software.requirements) + "\n")
-        _pip(
-            ("download", "--no-deps", "--dest", str(wheels), "--requirement", str(wheels / "requirements.txt")),
-            software.platform,
-        )
+        if software.platform == pkgsrc.MACHINE:
+            _gather_pure(software, wheels)
+        else:
+            _pip(("download", *_into(wheels), "--requirement", str(wheels / "requirements.txt")), software.platform)
         made = Path(folder) / tar.name
         with made.open("wb") as file:
             with tarfile.open(fileobj=file, mode="w") as archive:
@@ -107,6 +112,29 @@ def _build(software: Software, tar: Path, on_event: OnEvent) -> None:
             os.fsync(file.fileno())
         made.replace(tar)
     on_event(Event(f"software: {tar.stat().st_size / 1e6:.0f} MB of wheels", seconds=time.monotonic() - begun))
+
+
+def _into(wheels: Path) -> tuple[str, ...]:
+    return ("--no-deps", "--dest", str(wheels))
+
+
+def _gather_pure(software: Software, wheels: Path) -> None:
+    """The wheels that fit any computer; ``native`` names the packages that have none, ``wanted.txt`` what was asked.
+
+    There are no wheels for illumos on PyPI (tried with pip 26: pyzmq, psutil, tornado, numpy).
+    """
+    pure = [pin for pin in software.requirements if pkgsrc.is_pure(pin)]
+    _pip(("download", *_into(wheels), *pure, *pkgsrc.FITTING), software.platform)
+
+    def fetch(pin: str) -> bool:
+        _pip(("download", *_into(wheels), pin), software.platform)
+        return True
+
+    # This computer may have a compiled wheel of what is also there as a pure one.
+    tried = each([pin for pin in software.requirements if pin not in pure], fetch, limit=8)
+    native = {one.item: pkgsrc.native(one.item, software.python) for one in tried if not one.value}
+    (wheels / "native").write_text("".join(f"{one}\n" for one in native.values()))
+    (wheels / "wanted.txt").write_text("".join(f"{pin}\n" for pin in software.wanted if pin not in native))
 
 
 def _resolve(lacking: Sequence[str], machine: str) -> Iterator[str]:
@@ -125,9 +153,16 @@ def _resolve(lacking: Sequence[str], machine: str) -> Iterator[str]:
 
 def _pip(words: Sequence[str], machine: str) -> None:
     """Let the client's own pip work for hosts of that machine."""
+    if machine == pkgsrc.MACHINE:
+        _run_pip(words, ("any",), "illumos")
+        return
     glibc = [f"manylinux_2_{minor}_{machine}" for minor in range(OLDEST_GLIBC, 4, -1)]
     older = [f"{name}_{machine}" for name in ("manylinux2014", "manylinux2010", "manylinux1", "linux")]
-    target = [word for tag in (*glibc, *older) for word in ("--platform", tag)]
+    _run_pip(words, (*glibc, *older), f"Linux {machine}")
+
+
+def _run_pip(words: Sequence[str], tags: Sequence[str], system: str) -> None:
+    target = [word for tag in tags for word in ("--platform", tag)]
     command, *rest = words
     what = [sys.executable, "-m", "pip", command, "-qq", "--no-input", "--disable-pip-version-check"]
     what += ["--only-binary=:all:", "--implementation", "cp", "--python-version", PYTHON, *target, *rest]
@@ -137,7 +172,7 @@ def _pip(words: Sequence[str], machine: str) -> None:
         raise ClusterError(f"pip {command} has not ended in {PIP_TIMEOUT:.0f} s", hint="is the network up?") from None
     if done.returncode:
         raise ClusterError(
-            f"pip {command} found no wheels for hosts (Linux {machine}, Python {PYTHON})",
+            f"pip {command} found no wheels for hosts ({system}, Python {PYTHON})",
             seen=done.stderr or done.stdout,
             hint="a name not found: correct `packages`; no wheel of it for that platform: build one with `pip wheel` "
             "into a folder that your pip's find-links names; no network: mend pip's proxy or index settings",

@@ -3,13 +3,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
-from fabfile import connection_files
+from fabfile import boot, connection_files, service_managers
 from fabfile.connection import make
 from fabfile.connection_files import (
     Fetched,
@@ -21,6 +22,7 @@ from fabfile.connection_files import (
     fetch,
 )
 from fabfile.remote import Result
+from fabfile.service_managers import smf
 from fabfile.settings import Settings
 
 SETTINGS = Settings(first_port=20100)
@@ -172,18 +174,22 @@ def test_the_login_users_file_lies_where_a_client_without_arguments_looks():
     file = connection_files.login_client_file(made, "1000:100", "/home/ipyfleet")
     assert file.path == "/home/ipyfleet/.ipython/profile_default/security/ipcontroller-client.json"
     assert (file.mode, file.owner, file.data) == (0o600, "1000:100", made.client.encode())
-    assert connection_files.security_folders("ipyfleet", "/home/ipyfleet")[-1] == str(Path(file.path).parent)
+    assert connection_files.security_folders("/home/ipyfleet")[-1] == str(Path(file.path).parent)
 
 
-def test_a_link_among_the_security_folders_hands_nothing_of_roots_over():
-    """Tried with runuser of util-linux 2.38."""
+@pytest.mark.parametrize("manager", service_managers.NAMES)
+def test_a_link_among_the_security_folders_hands_nothing_of_roots_over(manager: str, monkeypatch: pytest.MonkeyPatch):
+    """Tried with runuser of util-linux 2.38, and with run-as.py."""
+    monkeypatch.setattr(smf, "PYTHON", sys.executable)
+    monkeypatch.setattr(smf, "SCRIPT_FOLDER", str(boot.BOOTSCRIPTS))
     with TemporaryDirectory(dir="/var/tmp") as place:
         home, prey = Path(place) / "home", Path(place) / "prey"
         home.mkdir()
         prey.mkdir()
         Path(place).chmod(0o755)
         shutil.chown(home, "nobody")
-        words = connection_files.security_folders("nobody", str(home))
+        folders = connection_files.security_folders(str(home))
+        words = service_managers.get(manager).run_as("nobody", 5, *folders)
         (home / ".ipython").symlink_to(prey)
         assert subprocess.run(words, check=False, capture_output=True).returncode != 0
         assert (prey.owner(), prey.stat().st_mode & 0o777, list(prey.iterdir())) == ("root", 0o755, [])

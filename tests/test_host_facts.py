@@ -36,7 +36,8 @@ def test_a_host_that_has_everything_has_no_obstacles() -> None:
     [
         ({"python": ""}, "has no python3", "install python3.11"),
         ({"python": "3.13"}, "has Python 3.13", "under Python 3.13"),
-        ({"manager": "", "system": "SunOS"}, "runs no systemd (SunOS, no service manager", "booted with systemd"),
+        ({"manager": "", "system": "SunOS"}, "runs no service manager that we know (SunOS", "booted with systemd"),
+        ({"manager": "smf", "system": "SunOS", "machine": "i86pc", "python": ""}, "has no pkgin", "base-64-lts"),
         ({"root": False}, "cannot become root", "NOPASSWD"),
         ({"machine": "aarch64"}, "is aarch64, but the wheels of this computer are for x86_64", "hosts that are x86_64"),
     ],
@@ -45,6 +46,11 @@ def test_each_obstacle_names_what_is_wrong_and_the_cure(change: dict[str, Any], 
     ((found, cure),) = obstacles(replace(FIT, **change), WANTED)
     assert text in found
     assert fix in cure
+
+
+def test_a_host_with_pkgsrc_needs_neither_python_nor_this_computers_processors() -> None:
+    zone = replace(FIT, manager="smf", system="SunOS", machine="i86pc", python="", pkgin=True)
+    assert not list(obstacles(zone, WANTED))
 
 
 def test_all_obstacles_are_told_at_once() -> None:

@@ -28,15 +28,11 @@ class SurveyedHost:
         return Result((), 0, "\n".join([f"manager={self.manager}", *shown.splitlines()[1:]]), "")
 
 
-def test_systemd_is_seen_in_one_round_trip() -> None:
-    host = SurveyedHost("systemd")
-    assert service_managers.detect(host).name == "systemd"  # type: ignore[arg-type]
+@pytest.mark.parametrize("name", service_managers.NAMES)
+def test_what_is_there_is_seen_in_one_round_trip(name: str) -> None:
+    host = SurveyedHost(name)
+    assert service_managers.detect(host).name == name  # type: ignore[arg-type]
     assert host.asked == 1
-
-
-def test_smf_is_refused_by_name() -> None:
-    with pytest.raises(ServiceFailed, match="SMF, which is not supported yet"):
-        service_managers.detect(SurveyedHost("smf"))  # type: ignore[arg-type]
 
 
 def test_a_host_with_neither_is_refused_with_what_was_looked_for() -> None:
@@ -48,7 +44,7 @@ def test_a_host_with_neither_is_refused_with_what_was_looked_for() -> None:
 
 def test_the_survey_names_everything_that_is_looked_at() -> None:
     facts = service_managers.facts(SurveyedHost("systemd"))  # type: ignore[arg-type]
-    assert list(facts) == ["manager", "software", "ipcontroller", "ipengine"]
+    assert list(facts) == ["manager", "machine", "software", "ipcontroller", "ipengine"]
 
 
 def test_this_computer_has_systemd_if_it_was_booted_by_it() -> None:

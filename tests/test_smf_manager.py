@@ -118,7 +118,7 @@ def test_install_places_manifests_and_scripts_and_tells_whether_anything_changed
         f"/opt/ipyfleet/libexec/{name}"
         for name in (
             *("engine-method", "engine-start", "engine-program.py", "smf-values", "smf-contract", "repair-method"),
-            *("run-as.py", "engine-repair", "unknown-engines.py", "registered-engines.py"),
+            *("engine-repair", "run-as.py", "unknown-engines.py", "registered-engines.py"),
         )
     }
     assert host.commands == ["services.sh install [ipengine ipyfleet-repair]"]
@@ -195,7 +195,7 @@ def test_remove_takes_away_all_but_what_other_services_may_run() -> None:
     removed = set(host.commands[1].rpartition("] ")[2].split())
     placed = RecordingHost()
     service_manager.install(placed, ENGINES, ENGINE_VALUES)
-    shared = {"/opt/ipyfleet/libexec/smf-values", "/opt/ipyfleet/libexec/smf-contract"}
+    shared = {f"/opt/ipyfleet/libexec/{name}" for name in ("smf-values", "smf-contract", "run-as.py")}
     assert {*placed.files, *placed.last} - shared == removed - {"/var/lib/ipyparallel/ipengine"}
 
 

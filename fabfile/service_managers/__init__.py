@@ -10,7 +10,7 @@ from ..errors import ServiceFailed
 from ..remote import Host
 from ..services import ServiceManager
 
-NAMES = ("systemd",)
+NAMES = ("systemd", "smf")
 
 
 def get(name: str) -> ServiceManager:
@@ -25,15 +25,11 @@ def chosen(seen: str, host: Host) -> ServiceManager:
     """
     if seen in NAMES:
         return get(seen)
-    if seen == "smf":
-        raise ServiceFailed(
-            "this host has SMF, which is not supported yet", machine=host.name, hint="use a host that runs systemd"
-        )
     raise ServiceFailed(
         "no service manager that can run controller and engines was found",
         machine=host.name,
         seen="neither /run/systemd/system (systemd runs) nor svcs and svccfg (SMF) are there",
-        hint="use a host whose first process is systemd; a plain container has none",
+        hint="use a host whose first process is systemd, or SmartOS; a plain container has none",
     )
 
 

@@ -29,6 +29,7 @@ MANIFEST_FOLDER = "/var/svc/manifest/site"
 SCRIPT_FOLDER = "/opt/ipyfleet/libexec"
 VALUE_FOLDER = "/etc/ipyfleet"
 HOME = "/var/lib/ipyparallel"
+PYTHON = "/opt/ipyfleet/env/bin/python"
 WAITING = f"{HOME}/ipcontroller/waiting"
 ENGINE_PREFIX = "engine-"
 LEASE_NOTE = "/var/run/ipyfleet-lease"
@@ -51,9 +52,10 @@ class Kind:
     traces: tuple[str, ...] = ()
 
 
-SHARED = ("smf/smf-values.sh", "smf/smf-contract.sh")  # they stay when a service goes: another one may run them
+# They stay when a service goes: another one may run them.
+SHARED = ("smf/smf-values.sh", "smf/smf-contract.sh", "bootscripts/run-as.py")
 REPAIR_SCRIPTS = (
-    *("smf/repair-method.sh", "bootscripts/run-as.py", "bootscripts/engine-repair.sh"),
+    *("smf/repair-method.sh", "bootscripts/engine-repair.sh"),
     *("bootscripts/unknown-engines.py", "bootscripts/registered-engines.py"),
 )
 KINDS = {
@@ -93,6 +95,11 @@ class Smf:
     """The ServiceManager of hosts that run illumos, SmartOS above all."""
 
     name = "smf"
+    run_folder = f"{HOME}/ipengine"
+
+    def run_as(self, user: str, seconds: float, *words: str) -> tuple[str, ...]:
+        """By a script of ours: illumos has no runuser, and its `su` needs a user who may log in."""
+        return (PYTHON, "-I", f"{SCRIPT_FOLDER}/run-as.py", user, str(math.ceil(seconds)), *words)
 
     def install(
         self,

@@ -89,6 +89,11 @@ class Systemd:
     """The ServiceManager of hosts whose first process is systemd (249 or newer)."""
 
     name = "systemd"
+    run_folder = "/run/ipyfleet"
+
+    def run_as(self, user: str, seconds: float, *words: str) -> tuple[str, ...]:
+        """By runuser, which every host with systemd has; it says nothing of time, and who runs it has a limit."""
+        return ("runuser", "-u", user, "--", *words)
 
     def install(
         self,

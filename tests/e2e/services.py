@@ -148,7 +148,7 @@ def main_pid(unit: str) -> str:
 
 def deploy_controller(services: Services, secret: str | None) -> None:
     host = services.controller
-    host.run(*security_folders("ipyparallel", "/var/lib/ipyparallel"), sudo=True)
+    host.run(*systemd.run_as("ipyparallel", 60, *security_folders("/var/lib/ipyparallel")), sudo=True)
     host.place(controller_files(services.connection, secret, services.settings))
     systemd.install(host, CONTROLLER)
     systemd.configure(host, CONTROLLER, controller_values(services.settings))

@@ -136,10 +136,8 @@ class FakeHost:
         """The few commands that the chain runs."""
         stdout = ""
         match words:
-            case ("install", "-d", *_) | ("runuser", "-u", _, "--", "install", "-d", *_):
-                self.fleet.event("run install")
-            case ("sh", "-c", _):
-                stdout = "ipyfleet\nipyfleet:ipyfleet\n/home/ipyfleet"
+            case ("as", _, "mkdir", "-p", *_):
+                self.fleet.event("run mkdir")
             case ("sed", "-n", _, path):
                 stdout = json.loads(self.state.files.get(path, b"{}")).get("public", "")
             case (deployment.SPACING, "forget"):
@@ -149,10 +147,14 @@ class FakeHost:
         return Result(words, 0, stdout, "")
 
     def script(self, path: Path, *args: str, **options: Any) -> Result:
-        """The survey; its software is what it should be."""
+        """The survey, and who has logged in; the software is what it should be."""
+        if path.name == "login-user.sh":
+            return Result(args, 0, "ipyfleet\n1000:1000\n/home/ipyfleet\n", "")
         assert path.name == "survey.sh", f"a fake host has its software already, yet {path.name} is run"
         marks = {name: self.state.files.get(f"{deployment.MARKS}/{name}.deployed", b"") for name in MARKED}
-        facts = {"manager": "fake", "software": SOFTWARE.id} | {name: mark.decode() for name, mark in marks.items()}
+        facts = {"manager": "fake", "machine": "x86_64", "software": SOFTWARE.id} | {
+            name: mark.decode() for name, mark in marks.items()
+        }
         return Result(args, 0, "".join(f"{name}={value.strip()}\n" for name, value in facts.items()), "")
 
     def place(self, files: Sequence[File]) -> frozenset[str]:
@@ -178,9 +180,14 @@ class FakeManager:
     """A ServiceManager whose services run at once."""
 
     name = "fake"
+    run_folder = "/run/ipyfleet"
 
     def __init__(self, fleet: FakeFleet) -> None:
         self.fleet = fleet
+
+    def run_as(self, user: str, seconds: float, *words: str) -> tuple[str, ...]:
+        """As nothing but words."""
+        return ("as", user, *words)
 
     def install(
         self,
