@@ -35,7 +35,7 @@ class ClusterError(Exception):
         where = f"{self.machine}: " if self.machine and not self.message.startswith(self.machine) else ""
         lines = [where + self.message]
         if self.seen:
-            lines += [f"  | {line}" for line in self.seen.splitlines()[-15:]]
+            lines += [f"  | {line}" for line in self.seen.splitlines()[-20:]]
         if self.hint:
             lines.append(f"  next: {self.hint}")
         return "\n".join(lines)

@@ -29,7 +29,8 @@ HOST_KEY = "fingerprint (SHA256:…) of the host's key, when it is not known her
 CLUSTER = "take the connection from this cluster's record"
 TEMPLATE = "which template of the settings to use"
 FILES = "folder with ipcontroller-engine.json and ipcontroller-client.json"
-SERVICE = "ipcontroller, ipengine, ipyfleet-repair or ipyfleet-lease"
+SERVICE = "ipcontroller, ipengine, ipyfleet-repair, ipyfleet-lease, or any other: an FMRI of SMF, a unit of systemd"
+FOREIGN = r"[\w@][\w./@:*-]*[/:][\w./@:*-]*|[\w@][\w.@:-]*\.(service|timer|socket|target|mount|path|slice)"
 SERVICES = ("ipcontroller", "ipengine", "ipyfleet-repair", "ipyfleet-lease")
 
 
@@ -233,8 +234,14 @@ def _service(name: str) -> Service:
     from .kinds import nearest
     from .services import Service
 
+    if re.fullmatch(FOREIGN, name):
+        return Service(name, ())
     if name not in SERVICES:
-        raise UsageError(f"no service {name!r}{nearest(name, SERVICES)}", hint=f"it is one of {', '.join(SERVICES)}")
+        raise UsageError(
+            f"no service {name!r}{nearest(name, SERVICES)}",
+            hint=f"it is one of {', '.join(SERVICES)}, a whole name of SMF (svc:/network/ssh:default) or a unit of "
+            "systemd (ssh.service)",
+        )
     return Service(name, () if name == "ipengine" else ("",))
 
 

@@ -54,8 +54,15 @@ class Look:
     words: str = ""
 
 
+def alone(looks: Mapping[str, Look]) -> dict[str, Look]:
+    """The looks at a service that is not of ours: the only instance has no name of its own, of several each has."""
+    return {"": next(iter(looks.values()))} if len(looks) == 1 else dict(looks)
+
+
 class ServiceManager(Protocol):
     """Every verb takes all instances of a service at once and may be repeated without harm.
+
+    ``state`` and ``logs`` take any other service of the host as well, by its own full name and without instances.
 
     Each module says in its docstring which values ``configure`` takes.
     """
@@ -176,6 +183,8 @@ def wait_for_svc(
 
 
 def _name(service: Service, instance: str) -> str:
+    if instance.startswith(("svc:", f"{service.name.partition('@')[0]}@")):  # a whole name
+        return instance
     return f"{service.name}@{instance}" if instance else service.name
 
 
@@ -189,7 +198,7 @@ def _failed(
     return ServiceFailed(
         f"{what} ({_summary(service, looks)})",
         machine=host.name,
-        seen=manager.logs(host, service, 15),
+        seen=manager.logs(host, service, 12),  # SMF says some lines of its own before these
         hint=f"`fab -H {host.address} service-logs --service {service.name}` shows more; "
         "mend the cause and run the same command again",
     )

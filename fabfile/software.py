@@ -124,7 +124,8 @@ def _gather_pure(software: Software, wheels: Path) -> None:
     There are no wheels for illumos on PyPI (tried with pip 26: pyzmq, psutil, tornado, numpy).
     """
     pure = [pin for pin in software.requirements if pkgsrc.is_pure(pin)]
-    _pip(("download", *_into(wheels), *pure, *pkgsrc.FITTING), software.platform)
+    for pins in (pure, pkgsrc.FITTING):  # one call takes one version of a package
+        _pip(("download", *_into(wheels), *pins), software.platform)
 
     def fetch(pin: str) -> bool:
         _pip(("download", *_into(wheels), pin), software.platform)

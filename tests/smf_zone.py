@@ -23,6 +23,7 @@ from fabfile.errors import RemoteError
 from fabfile.remote import File, Result, Then
 from fabfile.services import Service, ServiceManager, ServiceState
 from fabfile.ssh_host import _archive
+from tests.smf.disguise import CONTRACTS, KSTAT, contracts
 from tests.smf.playground import Playground
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,34 +47,6 @@ number = next(word for word in sys.argv if word.startswith("--ident=")).split("-
 while True:
     time.sleep(60)
 """
-CONTRACTS = """#!{python} -IS
-import json, os, sys
-sys.path.insert(0, {root!r})
-from tests.smf.contracts import members
-try:
-    states = json.load(open({states!r})).values()
-except FileNotFoundError:
-    states = []
-holders = {{state["contract"]: state["holder"] for state in states if state["contract"]}}
-name, *words = os.path.basename(sys.argv[0]), *sys.argv[1:]
-if name == "ps":
-    assert words[:3] == ["-o", "ctid=", "-p"]
-    print(*(number for number, holder in holders.items() if int(words[3]) in members(holder)))
-    sys.exit(0)
-signal = words.pop(0) if name == "pkill" else ""
-assert words[0] == "-c" and len(words) == 2, words
-found = members(holders.get(int(words[1]), 0))
-for pid in found:
-    if name == "pgrep":
-        print(pid)
-    else:
-        import signal as signals
-        try:
-            os.kill(pid, getattr(signals, "SIG" + signal[1:]))
-        except ProcessLookupError:
-            pass
-sys.exit(not found)
-"""
 
 
 class Zone:
@@ -93,9 +66,9 @@ class Zone:
             (folder / path.lstrip("/")).mkdir(parents=True, exist_ok=True)
         python = os.path.realpath(sys.executable)
         states = str(self.smf.place.states)
-        for name in ("pgrep", "pkill", "ps"):
-            self.program(self.smf.bin / name, CONTRACTS.format(python=python, root=str(ROOT), states=states))
-        self.program(self.smf.bin / "kstat", "#!/bin/sh\necho unix:0:system_misc:boot_time 77\n")
+        for name in CONTRACTS:
+            self.program(self.smf.bin / name, contracts(python, str(ROOT), "tests.smf", states))
+        self.program(self.smf.bin / "kstat", KSTAT)
         self.program(self.smf.bin / "poweroff", f"#!/bin/sh\ndate +%s >>{self.told}/poweroff\n")
         (folder / "engine.py").write_text(ENGINE)
         runs = f'#!/bin/sh\nshift\nTOLD={self.told} exec {python} {folder}/engine.py "$@"\n'

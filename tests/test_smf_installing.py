@@ -22,9 +22,14 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_commands_are_links_where_illumos_has_them(root: Path) -> None:
-    found = {path.name: path.parent.name for folder in ("bin", "sbin") for path in (root / "usr" / folder).iterdir()}
+    folders = ("usr/bin", "usr/sbin", "opt/local/bin")
+    found = {path.name: folder for folder in folders for path in (root / folder).iterdir()}
     assert found.keys() == set(COMMANDS)
-    assert [found[name] for name in ("svcs", "svcprop", "svcadm", "svccfg", "mdata-get")] == ["bin"] * 2 + ["sbin"] * 3
+    assert [found[name] for name in ("svcs", "svcprop", "svcadm", "svccfg", "mdata-get", "pkgin")] == [
+        *["usr/bin"] * 2,
+        *["usr/sbin"] * 3,
+        "opt/local/bin",
+    ]
     assert os.readlink(root / "usr/bin/svcs") == "/usr/lib/smf-standin/command"
 
 

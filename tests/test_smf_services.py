@@ -195,7 +195,7 @@ class TestEngines:
         smf.remove(zone, ENGINES)
         assert {look.state for look in smf.state(zone, ENGINES).values()} == {ServiceState.ABSENT}
         left = list(zone.path("/opt/ipyfleet/libexec").iterdir())
-        assert sorted(path.name for path in left) == ["smf-contract", "smf-values"]
+        assert sorted(path.name for path in left) == ["run-as.py", "smf-contract", "smf-values"]
         assert [path.name for path in zone.path("/etc/ipyfleet").iterdir()] == ["engine.json"]
         assert not list(zone.path("/var/svc/manifest/site").iterdir())
         assert not zone.path("/var/lib/ipyparallel/ipengine").exists()

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..remote import File, Host, Then
-from ..services import LEASE, Look, Service, ServiceState
+from ..services import LEASE, Look, Service, ServiceState, alone
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES_SH = ROOT / "smf" / "services.sh"
@@ -168,6 +168,8 @@ class Smf:
         """A look at every instance, by instance; the mark is the number of its contract, new at each start."""
         waiting = WAITING if service.name == "ipcontroller" else ""
         looks = parse_look(host.script(SERVICES_SH, "look", waiting, *fmris(service), sudo=True).stdout)
+        if service.name not in KINDS:
+            return alone(looks)
         if not service.instances:  # engines that were taken out of use stay known to SMF
             used = {name: look for name, look in looks.items() if look.state is not ServiceState.DISABLED}
             return {name.rpartition(f":{ENGINE_PREFIX}")[2]: look for name, look in used.items()}
@@ -189,7 +191,12 @@ class Smf:
 
 
 def fmris(service: Service) -> tuple[str, ...]:
-    """The full names of a service's instances, in their order; without instances the pattern of them all."""
+    """The full names of a service's instances, in their order; without instances the pattern of them all.
+
+    A service that is not of ours is named as svcs takes it.
+    """
+    if service.name not in KINDS:
+        return (service.name,)
     return tuple(f"svc:/site/{service.name}:{name}" for name in _spelt(service.instances) or ("*",))
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..remote import File, Host, Then
-from ..services import LEASE, Look, Service, ServiceState
+from ..services import LEASE, Look, Service, ServiceState, alone
 
 ROOT = Path(__file__).resolve().parents[2]
 UNITS_SH = ROOT / "systemd" / "units.sh"
@@ -171,6 +171,8 @@ class Systemd:
         """A look at every instance, by instance; the mark is systemd's id of this one start."""
         names = units(service)
         looks = parse_show(host.run("systemctl", "show", f"--property={','.join(PROPERTIES)}", *names).stdout)
+        if service.name not in KINDS:
+            return alone(looks)
         if not service.instances:
             return {re.sub(r".*@(.*)\..*", r"\1", name): look for name, look in looks.items()}
         return {instance: looks[name] for instance, name in zip(service.instances, names, strict=True)}
@@ -190,7 +192,12 @@ class Systemd:
 
 
 def units(service: Service) -> tuple[str, ...]:
-    """The names of a service's units, one an instance, in their order; without instances the pattern of them all."""
+    """The names of a service's units, one an instance, in their order; without instances the pattern of them all.
+
+    A service that is not of ours is named as systemctl takes it.
+    """
+    if service.name not in KINDS:
+        return (service.name,)
     return tuple(KINDS[service.name].unit.format(instance) for instance in service.instances or ("*",))
 
 

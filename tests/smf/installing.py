@@ -11,9 +11,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from .disguise import disguise
 from .machine import furnish
 from .places import DEFAULT_STATE, Place
-from .program import COMMANDS, ROOTS
+from .program import COMMANDS, PACKAGERS, ROOTS
 
 PACKAGE = Path(__file__).resolve().parent
 LIBRARY = "/usr/lib/smf-standin"
@@ -44,8 +45,11 @@ def install(
     settings: dict[str, Any] | None = None,
     dtd: Path | None = None,
     smartos: bool = True,
+    sunos: bool = False,
 ) -> None:
-    """Put the commands into /usr/bin and /usr/sbin of the machine whose files are below ``root_folder``.
+    """Put the commands into the folders for commands of the machine whose files are below ``root_folder``.
+
+    With ``sunos`` it says of itself that it runs illumos, lacks commands that illumos lacks, and knows contracts.
 
     ``python`` (3.11 or newer) is a path on that machine; ``metadata`` what mdata-get finds there ({} for none of it);
     ``settings`` are places.SETTINGS; ``dtd`` is put where illumos has it, for xmllint. Where systemd is, a unit starts
@@ -59,7 +63,8 @@ def install(
     program = library / "command"
     _launcher(program, python, LIBRARY, "smf", DEFAULT_STATE, f"{LIBRARY}/command")
     for name in COMMANDS:
-        link = root / "usr" / ("sbin" if name in ROOTS else "bin") / name
+        folder = "opt/local/bin" if name in PACKAGERS else "usr/sbin" if name in ROOTS else "usr/bin"
+        link = root / folder / name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(f"{LIBRARY}/command")
@@ -75,6 +80,8 @@ def install(
         target = root / place.setting("dtd").lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(dtd, target)
+    if sunos:
+        disguise(root, python, f"{DEFAULT_STATE}/states.json")
     units = root / "etc/systemd/system"
     if units.is_dir():
         (units / "smf-standin.service").write_text(UNIT.format(program=f"{LIBRARY}/command", state=DEFAULT_STATE))
@@ -117,8 +124,8 @@ def main() -> None:
     parser.add_argument("--metadata", type=json.loads, default={}, help="a JSON object")
     parser.add_argument("--settings", type=json.loads, default={}, help="a JSON object")
     parser.add_argument("--dtd", type=Path)
-    given = parser.parse_args()
-    install(given.root_folder, python=given.python, metadata=given.metadata, settings=given.settings, dtd=given.dtd)
+    parser.add_argument("--sunos", action="store_true")
+    install(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,18 @@
-"""pkgin and pkg_info, for the packages that the setting ``packages`` names. Their words are only roughly pkgin's."""
+"""pkgin and pkg_info, for the packages that the setting ``packages`` names. Their words are only roughly pkgin's.
+
+With ``package_wheels`` packages are really installed: pythonXY is the machine's own Python, pyXY-NAME what a wheel of
+that folder holds, put where that Python finds it. It stands for what pkgsrc has compiled.
+"""
 
 from __future__ import annotations
 
 import getopt
+import re
+import shutil
 import sys
+import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from .places import Place, read, write
 
@@ -32,9 +40,9 @@ def run(place: Place, name: str, words: Sequence[str]) -> int:
             print(f"{one}-{VERSION}")
         return 0
     if verb in ("search", "se") and names:
-        found = [one for one in offered if names[0] in one]
+        found = [one for one in offered if re.search(names[0], f"{one}-{VERSION}")]
         for one in found:
-            print(f"{one}-{VERSION}")
+            print(f"{one}-{VERSION} {'=' if one in installed else ' '}  a package")
         if not found:
             print(f"No results found for {names[0]}")
         return 0 if found else 1
@@ -46,6 +54,9 @@ def run(place: Place, name: str, words: Sequence[str]) -> int:
         for one in missing:
             sys.stderr.write(f"pkgin: {one} is not available in the repository\n")
         new = [one for one in names if one in offered and one not in installed]
+        if wheels := place.setting("package_wheels"):
+            for one in new:
+                _put(Path(wheels), one)
         write(path, [*installed, *new])
         print(f"{len(new)} packages to install" if new else "nothing to do.")
         return 1 if missing else 0
@@ -62,3 +73,18 @@ def _info(installed: Sequence[str], words: Sequence[str]) -> int:
         return 1
     print(f"{words[1]}-{VERSION}")
     return 0
+
+
+def _put(wheels: Path, package: str) -> None:
+    """Install one for real."""
+    if minor := re.fullmatch(r"python3(\d+)", package):
+        link = Path(f"/opt/local/bin/python3.{minor[1]}")
+        if not link.is_symlink():
+            link.symlink_to(str(shutil.which(link.name, path="/usr/bin")))
+        return
+    python, _, name = package.partition("-")
+    site = Path(f"/usr/local/lib/python3.{python.removeprefix('py3')}/dist-packages")
+    name = {"zmq": "pyzmq"}.get(name, name).replace("-", "_")
+    (wheel,) = wheels.glob(f"{name}-*.whl")
+    site.mkdir(parents=True, exist_ok=True)
+    zipfile.ZipFile(wheel).extractall(site)

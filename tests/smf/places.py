@@ -28,6 +28,7 @@ SETTINGS: dict[str, Any] = {
     "fetch_seconds": 0.0,  # how long mdata:fetch takes
     "execute_timeout": 300.0,  # the limit of the user-script
     "packages": ["python312", "py312-zmq", "py312-psutil", "py312-tornado"],  # what pkgin offers
+    "package_wheels": "",  # the folder that pkgin takes them from, "" for no more than their names
 }
 
 

@@ -16,6 +16,7 @@ ASKING = ("svcs", "svccfg", "svcadm", "svcprop")
 METADATA = ("mdata-get", "mdata-put", "mdata-list", "mdata-delete")
 COMMANDS = (*ASKING, *METADATA, "pkgin", "pkg_info", "zonename", "smf-standin")
 ROOTS = ("svcadm", "svccfg", *METADATA)  # they live in /usr/sbin
+PACKAGERS = ("pkgin", "pkg_info")  # and these in /opt/local
 OWN_USAGE = "Usage: smf-standin start | stop | set SETTING JSON | get SETTING\n"
 
 
