@@ -19,7 +19,8 @@ NAMES = {"pyzmq": "zmq"}
 FITTING = ("ipykernel<7", "nest-asyncio<2")
 """Older ones of what depends on compiled packages, for a pkgsrc whose tornado is older than this computer's.
 
-ipykernel 7 wants tornado 6.5 or newer, and 6 wants nest-asyncio: https://pypi.org/project/ipykernel/7.0.0/
+ipykernel 7 wants a newer one than pkgsrc may have, and 6 wants nest-asyncio (tried with ipykernel 7.4 and tornado
+6.4.2; tests/e2e/test_smf_hosts.py).
 """
 
 
