@@ -24,6 +24,7 @@ from fabfile.errors import UsageError
         "plan": "only print what would change",
         "rollback": "on failure, remove the machines that this run made",
         "adopt": ADOPT,
+        "host-key": "fingerprint (SHA256:…) of a new machine's host key, where its provider cannot know it",
         "yes": YES,
     }
 )
@@ -36,12 +37,14 @@ def provision(
     plan: bool = False,
     rollback: bool = False,
     adopt: bool = False,
+    host_key: str = "",
     yes: bool = False,
 ) -> None:
     """Bring the cluster to N engines that answer, from whatever there is now."""
     from fabfile import chain, observation, power, removal, report, session
 
     options = {"engines": engines, "cluster": cluster, "template": template, "min_engines": min_engines}
+    options["host_keys"] = host_key
     if plan and adopt:
         raise UsageError("--plan changes nothing, but --adopt does", hint="run it with --adopt first, then with --plan")
     with session.changing(c, "provision", **options) as run:

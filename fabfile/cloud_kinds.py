@@ -25,7 +25,10 @@ def _like(pattern: str, wanted: str) -> Callable[[str], str]:
 
 
 zone = _like(r"[a-z]{2}(-[a-z]+)+-[0-9]+([a-z]|(-[a-z0-9]+)+)", "an availability zone like eu-central-1a")
-machine_type = _like(r"[a-z][a-z0-9-]*(\.[a-z0-9-]+)?", "an instance type like m7i.large")
+machine_type = _like(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a type or package like m7i.large or g4-highcpu-1G")
+network_name = _like(r"[A-Za-z0-9][A-Za-z0-9 ._:-]*", "the name or id of a network")
+affinity = _like(r"[A-Za-z_][A-Za-z0-9_.-]+ *(==|!=)~?.+", "a rule like role!=~engine")
+host_key = _like(r"first-use|SHA256:[A-Za-z0-9+/]{43}", "a fingerprint like SHA256:…, nor first-use")
 subnet = _like(r"subnet-[0-9a-f]{8,17}", "the id of a subnet, like subnet-0123456789abcdef0")
 system_package = _like(r"[a-z0-9][a-z0-9+.-]*", "a Debian package like git")
 
@@ -42,6 +45,20 @@ def price(value: object) -> float:
     if not math.isfinite(given) or not 0 <= given <= 1000:
         raise ValueError(wanted)
     return given
+
+
+def price_list(value: object) -> tuple[tuple[str, float], ...]:
+    """US dollars an hour by package, as sorted pairs."""
+    wanted = "must be packages and US dollars an hour, like {g4-highcpu-1G: 0.02}"
+    if isinstance(value, str):
+        pairs = [pair.strip().partition("=") for pair in value.split(",") if pair.strip()]
+        value = {name: content for name, _, content in pairs}
+    if not isinstance(value, dict):
+        raise ValueError(wanted)
+    try:
+        return tuple(sorted((str(name), price(content)) for name, content in value.items()))
+    except ValueError:
+        raise ValueError(wanted) from None
 
 
 def network(value: str) -> str:

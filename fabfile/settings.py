@@ -17,7 +17,7 @@ from .errors import UsageError
 
 T = TypeVar("T")
 PROJECT_FILE = Path(__file__).resolve().parent.parent / "invoke.yaml"
-PROVIDERS = ("local", "static", "ec2")
+PROVIDERS = ("local", "static", "ec2", "triton")
 NAME = r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?"
 NAME_WANTED = "a name of at most 31 lower-case letters, digits and hyphens that starts with a letter, like lab-2"
 
@@ -56,11 +56,12 @@ class Settings:
     release: str = _setting("", kinds.text(r"([a-z][a-z0-9.-]*)?", "the code name of a release, like bookworm"))
     subnets: str = _setting("10.203.0.0/16", kinds.private_network)
     aws_profile: str = _setting("", kinds.text(r"\S*", "the name of a profile, like research"))
+    triton_profile: str = _setting("", kinds.text(r"\S*", "the name of a profile, like lab"))
     region: str = _setting("", kinds.text(r"([a-z]{2}(-[a-z]+)+-[0-9]+)?", "a region, like eu-central-1"))
     zones: tuple[str, ...] = _setting((), kinds.listing(cloud_kinds.zone))
     machine_type: tuple[str, ...] = _setting(("m7i.large", "m6i.large"), kinds.listing(cloud_kinds.machine_type))
     controller_type: tuple[str, ...] = _setting(("t3.small",), kinds.listing(cloud_kinds.machine_type))
-    image: str = _setting("", kinds.text(r"(ami-[0-9a-f]{8,17})?", "the id of an image, like ami-0123456789abcdef0"))
+    image: str = _setting("", kinds.text(r"[\w.@-]*", "an image, like ami-0123456789abcdef0 or base-64-lts@24.4.1"))
     login_user: str = _setting("", kinds.text(r"([a-z_][a-z0-9_-]{0,31})?", "a user name, like admin"))
     volume_size: int = _setting(0, kinds.whole(0, 65536))
     volume_type: str = _setting("gp3", kinds.choice("gp3", "gp2", "io1", "io2", "st1", "sc1", "standard"))
@@ -71,6 +72,10 @@ class Settings:
     spot_fallback: bool = _setting(True, kinds.yes_or_no)
     vpc: str = _setting("", kinds.text(r"(vpc-[0-9a-f]{8,17})?", "the id of a VPC, like vpc-0123456789abcdef0"))
     subnet: tuple[str, ...] = _setting((), kinds.listing(cloud_kinds.subnet))
+    networks: tuple[str, ...] = _setting((), kinds.listing(cloud_kinds.network_name))
+    affinity: tuple[str, ...] = _setting((), kinds.listing(cloud_kinds.affinity))
+    host_keys: tuple[str, ...] = _setting((), kinds.listing(cloud_kinds.host_key))
+    price_per_hour: tuple[tuple[str, float], ...] = _setting((), cloud_kinds.price_list)
     public_address: bool = _setting(True, kinds.yes_or_no)
     gateway: str = _setting("", kinds.maybe(kinds.host))
     ssh_from: tuple[str, ...] = _setting(("auto",), kinds.listing(cloud_kinds.source))
@@ -212,6 +217,8 @@ def _contradictions(settings: Settings, origins: Mapping[str, str]) -> list[str]
         )
     if settings.packer == "orjson" and not any(package.startswith("orjson") for package in settings.packages):
         complaints.append(f"{origins['packer']}: packer orjson needs orjson in packages ({origins['packages']})")
+    if settings.provider == "ec2" and settings.image and not settings.image.startswith("ami-"):
+        complaints.append(f"{origins['image']}: image must be the id of an image, like ami-0123456789abcdef0")
     if settings.provider == "static" and not settings.hosts:
         complaints.append(
             f"{origins['provider']}: the provider static needs hosts: in a file `hosts: [user@one, user@two]`, "

@@ -20,6 +20,7 @@ start)
         exit 96 # SMF's word for a configuration that no retry mends
         ;;
     esac
+    rm -f /var/run/ipyfleet/lease.pid # ends the timer of a first boot (smartos-boot.sh): from here on this one counts
     if [ -e "$note" ]; then
         read -r left _ <"$note"
     fi

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fabfile import entrances
 from fabfile.errors import ProviderRefused
 from fabfile.machines import Cluster
 from fabfile.providers.ec2 import network, rules
@@ -321,7 +322,7 @@ class TestOwnAddress:
     )
     def test_it_is_what_the_service_says(self, said: str, network: str) -> None:
         with answering(said) as service:
-            assert rules.own_address(Settings(address_service=service)) == network
+            assert entrances.own_address(Settings(address_service=service)) == network
 
     @pytest.mark.parametrize(
         ("said", "code"),
@@ -335,7 +336,7 @@ class TestOwnAddress:
     )
     def test_what_is_no_address_is_refused(self, said: str, code: int) -> None:
         with answering(said, code) as service, pytest.raises(ProviderRefused) as error:
-            rules.own_address(Settings(address_service=service))
+            entrances.own_address(Settings(address_service=service))
         assert "`ssh_from`" in error.value.hint
 
     def test_a_service_that_is_not_there_is_told(self) -> None:
@@ -343,7 +344,7 @@ class TestOwnAddress:
             taken.bind(("127.0.0.1", 0))  # and nobody listens
             service = f"http://127.0.0.1:{taken.getsockname()[1]}/"
             with pytest.raises(ProviderRefused, match="does not say which address this computer has: ConnectionError"):
-                rules.own_address(Settings(address_service=service))
+                entrances.own_address(Settings(address_service=service))
 
 
 @pytest.mark.parametrize(
@@ -355,6 +356,6 @@ class TestOwnAddress:
     ],
 )
 def test_what_is_open_to_the_whole_world_is_a_warning(changes: dict[str, Any], said: list[str]) -> None:
-    found = list(rules.world_findings(Settings(**changes)))
+    found = list(entrances.world_findings(Settings(**changes)))
     assert [one.text for one in found] == said
     assert all(one.level == "warning" for one in found)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from fabfile import entrances
 from fabfile.machines import Finding
-from fabfile.providers.ec2 import images, preflight, rules
+from fabfile.providers.ec2 import images, preflight
 from fabfile.providers.ec2.api import Api
 from fabfile.providers.ec2.places import known_regions, regions, zones
 from fabfile.providers.ec2.preflight import findings
@@ -195,7 +196,7 @@ def test_no_address_service(cloud: Cloud, settings: Settings) -> None:
 
 
 def test_an_address_of_this_computers_that_is_of_no_use(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "own_address", lambda settings: "2001:db8::7/128")
+    monkeypatch.setattr(entrances, "own_address", lambda settings: "2001:db8::7/128")
     assert "machines are reached by IPv4" in the_error(changed(settings, ssh_from=("auto",))).text
     assert of(look(changed(settings, ssh_from=("auto", "203.0.113.0/24")))) == []
 

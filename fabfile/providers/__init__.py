@@ -8,7 +8,7 @@ from typing import cast
 from ..machines import Provider
 from ..settings import Settings
 
-NAMES = ("local", "static", "ec2")
+NAMES = ("local", "static", "ec2", "triton")
 
 
 def get(settings: Settings) -> Provider:

@@ -33,6 +33,7 @@ PYTHON = "/opt/ipyfleet/env/bin/python"
 WAITING = f"{HOME}/ipcontroller/waiting"
 ENGINE_PREFIX = "engine-"
 LEASE_NOTE = "/var/run/ipyfleet-lease"
+BOOT_LEASE = "/var/run/ipyfleet/lease.pid"  # the timer that a SmartOS machine booted with runs while it is there
 STOP_MARGIN = 30  # s that the method of an engine's stop has beside what a task may take
 MARGIN = 60.0  # s that a stop may take beside the methods' own limits
 DAY = 86400.0
@@ -78,7 +79,7 @@ KINDS = {
         ("smf/lease-method.sh", "bootscripts/lease-end.sh"),
         ("seconds", "action"),
         ("seconds",),
-        (LEASE_NOTE, f"{LEASE_NOTE}.values"),
+        (LEASE_NOTE, f"{LEASE_NOTE}.values", BOOT_LEASE),
     ),
 }
 STATES = {

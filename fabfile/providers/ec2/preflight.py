@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from ... import boot, named_hosts
+from ... import boot, entrances, named_hosts
 from ...errors import ClusterError
 from ...kinds import nearest
 from ...machines import Cluster, Finding, MachineSpec
 from ...remote import each
 from ...settings import Settings
 from ...software import software
-from . import images, instance_types, key_pairs, network, places, quotas, rules, tags
+from . import images, instance_types, key_pairs, network, places, quotas, tags
 from .api import NO_ROOM, QUOTA, THROTTLED, UNANSWERED, UNKNOWN_REGION, Api, code_of, hint, refusal, told
 from .images import Image
 from .launching import Launch, Place, request
@@ -39,7 +39,7 @@ def findings(
     ``controller`` says whether one of them is the controller. Without credentials, or with a wrong region, AWS is asked
     no further.
     """
-    here = [partial(of_the_settings, settings), partial(rules.world_findings, settings)] if new_machines else []
+    here = [partial(of_the_settings, settings), partial(entrances.world_findings, settings)] if new_machines else []
     account = _gathered([partial(of_the_account, api)])
     found = [*account, *_gathered(here)]
     if new_machines and not account:
@@ -164,7 +164,7 @@ class _Ground:
         mine = self._settings
         if "auto" not in mine.ssh_from or not mine.public_address:
             return
-        network = rules.own_address(mine)
+        network = entrances.own_address(mine)
         if ":" in network and all(":" in source or source == "auto" for source in mine.ssh_from):
             yield Finding(
                 "error",

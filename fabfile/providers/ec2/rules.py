@@ -8,19 +8,17 @@ from the one that this computer has on the internet.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from ipaddress import ip_address
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ...entrances import own_address
 from ...errors import ProviderRefused
-from ...machines import Cluster, Finding
+from ...machines import Cluster
 from ...settings import Settings
 from . import tags
 from .api import Api, code_of, passing_over, told
 
 MINE = "ipyfleet"  # what describes a rule of ours; others are the user's, and left alone
-WORLD = ("0.0.0.0/0", "::/0")
-ANSWER_TIME = 5.0  # s that the service may take that says where we come from
 PAUSE = 2.0  # s between two tries to remove a group that is in use
 NOT_SEEN = "InvalidGroup.NotFound"
 UNSEEN = 15.0  # s that a new group may stay unknown to parts of EC2
@@ -73,46 +71,6 @@ def delete(api: Api, cluster: str, timeout: float, pause: Callable[[float], None
                     if not in_use or time.monotonic() >= deadline:
                         raise
                 pause(PAUSE)
-
-
-def own_address(settings: Settings) -> str:
-    """The network of this computer alone (``/32`` or ``/128``), as the internet sees it: what ``address_service`` says.
-
-    Raises ProviderRefused when it does not answer with an address.
-    """
-    import requests  # takes 0.1 s
-
-    service = settings.address_service
-    advice = "name your networks in `ssh_from`, like [203.0.113.0/24], or another `address_service`"
-    try:
-        answer = requests.get(service, timeout=ANSWER_TIME)
-        answer.raise_for_status()
-    except requests.RequestException as error:
-        raise ProviderRefused(
-            f"{service} does not say which address this computer has: {type(error).__name__}", hint=advice
-        ) from error
-    said = answer.text.strip()
-    try:
-        address = ip_address(said)
-        if "%" in said:
-            raise ValueError("a zone has a meaning on this computer only")
-    except ValueError:
-        raise ProviderRefused(f"{service} answered {said[:60]!r}, which is no address", hint=advice) from None
-    return f"{address}/{address.max_prefixlen}"
-
-
-def world_findings(settings: Settings) -> Iterator[Finding]:
-    """A warning for each way in that is open to the whole world."""
-    open_ports = [port for port in settings.open_ports if port.endswith(WORLD)]
-    open_ports += [f"tcp:22:{network}" for network in settings.ssh_from if network in WORLD]
-    for port in open_ports:
-        protocol, ports, _ = port.split(":", 2)
-        setting = "ssh_from" if f"{protocol}:{ports}" == "tcp:22" else "open_ports"
-        yield Finding(
-            "warning",
-            f"port {ports} ({protocol}) will be open to the whole world",
-            f"name your own networks in `{setting}`, like 203.0.113.0/24",
-        )
 
 
 def _make(api: Api, cluster: Cluster, name: str, vpc: str, settings: Settings) -> Mapping[str, Any]:

@@ -54,6 +54,7 @@ class Api:
         self.identity = identity
         self.waits = waits or Waits()
         found = signer or keys.signer(identity.key_id, os.environ, Path.home())
+        self.signing_key = found.fingerprint  # MD5, as CloudAPI shows it
         self._transport = Transport(identity, found, self.waits.connect)
         self._pacing = threading.Lock()
         self._paces: dict[str, Pace] = {}

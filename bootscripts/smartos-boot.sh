@@ -1,0 +1,86 @@
+#!/bin/bash
+# What a SmartOS machine does at each boot, as its user-script: the lease armed, our keys let in, its host key published,
+# and at the first boot a script of the user's own. What it prints is in the log of svc:/smartdc/mdata:execute.
+#
+# Reads its metadata: ipyfleet.lease (seconds, or nothing), ipyfleet.authorized_keys, ipyfleet.userdata. Writes
+# ipyfleet.host_key, for everybody who may read the machine through CloudAPI. Runs as root, any number of times, and has
+# 300 s, of which it takes a few: https://docs.smartos.org/ says what runs it.
+set -eu
+umask 077
+
+PATH=/usr/xpg4/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/local/bin:/opt/local/sbin
+HOME=/root
+export PATH HOME
+
+folder=/var/db/ipyfleet
+run=/var/run/ipyfleet
+patience=120 # s until sshd must have made its host key
+
+mkdir -p "$folder" "$run"
+
+# value KEY: the metadata of that name; nothing where there is none.
+value() {
+    mdata-get "$1" 2>/dev/null || :
+}
+
+# The lease first, so that whatever fails below leaves no machine that runs for ever. Once the machine has the service
+# ipyfleet-lease, that counts, from each boot anew; until then this does. Whoever takes lease.pid away ends it.
+lease=$(value ipyfleet.lease)
+timer=$run/lease.pid
+if [ -n "$lease" ] && ! kill -0 "$(cat "$timer" 2>/dev/null)" 2>/dev/null &&
+    ! svcs -H svc:/site/ipyfleet-lease:default >/dev/null 2>&1; then
+    : >"$timer"
+    (
+        trap '' HUP
+        exec >/dev/null 2>&1 </dev/null
+        left=$lease
+        while [ -e "$timer" ]; do
+            [ "$left" -gt 0 ] || exec poweroff
+            step=60
+            [ "$left" -ge "$step" ] || step=$left
+            sleep "$step"
+            left=$((left - step))
+        done
+    ) &
+    echo $! >"$timer"
+    echo "smartos-boot: powers off in $lease s"
+fi
+
+mkdir -p "$HOME/.ssh"
+value ipyfleet.authorized_keys >"$folder/authorized_keys"
+touch "$HOME/.ssh/authorized_keys"
+while IFS= read -r key; do
+    grep -F -x -e "$key" "$HOME/.ssh/authorized_keys" >/dev/null || echo "$key" >>"$HOME/.ssh/authorized_keys"
+done <"$folder/authorized_keys"
+
+published=
+while [ -z "$published" ]; do
+    for key in /var/ssh/ssh_host_ed25519_key.pub /etc/ssh/ssh_host_ed25519_key.pub /var/ssh/ssh_host_rsa_key.pub \
+        /etc/ssh/ssh_host_rsa_key.pub; do
+        [ -s "$key" ] || continue
+        published=$(cut -d ' ' -f 1,2 "$key")
+        break
+    done
+    [ -z "$published" ] || break
+    patience=$((patience - 1))
+    if [ "$patience" -eq 0 ]; then
+        echo "smartos-boot: sshd has made no host key below /var/ssh or /etc/ssh" >&2
+        exit 1
+    fi
+    sleep 1
+done
+if [ "$(value ipyfleet.host_key)" != "$published" ]; then
+    mdata-put ipyfleet.host_key "$published"
+fi
+echo "smartos-boot: host key published"
+
+if [ ! -e "$folder/userdata-ran" ] && mdata-get ipyfleet.userdata >"$folder/userdata" 2>/dev/null; then
+    chmod 0700 "$folder/userdata"
+    echo "smartos-boot: running the user's own script"
+    if ! "$folder/userdata" </dev/null; then
+        echo "smartos-boot: the script of \`userdata\` failed" >&2
+        exit 1
+    fi
+    : >"$folder/userdata-ran"
+fi
+echo "smartos-boot: done"
