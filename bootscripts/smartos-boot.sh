@@ -52,6 +52,8 @@ touch "$HOME/.ssh/authorized_keys"
 while IFS= read -r key; do
     grep -F -x -e "$key" "$HOME/.ssh/authorized_keys" >/dev/null || echo "$key" >>"$HOME/.ssh/authorized_keys"
 done <"$folder/authorized_keys"
+chmod 0700 "$HOME/.ssh" # sshd believes no file that others may write
+chmod 0600 "$HOME/.ssh/authorized_keys"
 
 published=
 while [ -z "$published" ]; do

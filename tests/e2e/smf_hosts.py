@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import subprocess
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from fabfile.remote import Endpoint
 from fabfile.settings import Settings
@@ -33,20 +35,26 @@ def smf_hosts(count: int, name: str, folder: Path) -> Iterator[list[BareHost]]:
         yield [become_smartos(host) for host in hosts]
 
 
-def become_smartos(host: BareHost) -> BareHost:
-    """Put the stand-in on a host, let root log in, and take away what SmartOS does not have; the host as root."""
+def become_smartos(
+    host: BareHost, metadata: dict[str, str] | None = None, settings: dict[str, Any] | None = None
+) -> BareHost:
+    """Put the stand-in on a host, let root log in, and take away what SmartOS does not have; the host as root.
+
+    ``settings`` are the stand-in's, without those pkgin has packages; ``metadata`` is what the machine is told.
+    """
+    settings = {"packages": OFFERED, "package_wheels": WHEELS} if settings is None else settings
     host.ssh("sudo mkdir -p /root/.ssh && sudo cp .ssh/authorized_keys /root/.ssh/")
     host.ssh("sudo sed -i 's/^PermitRootLogin no/PermitRootLogin yes/' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*")
     host.ssh("sudo systemctl restart ssh")
     wait_for_ssh_banner(host.endpoint)
     root = replace(host, endpoint=Endpoint(host.endpoint.host, "root"))
     send(root, "/usr/lib", standin())
-    send(root, WHEELS, wheels())
-    settings = {"packages": OFFERED, "package_wheels": WHEELS}
-    root.ssh(
-        f"cd /usr/lib && python3 -c 'from smf.installing import main; main()' / --sunos --settings "
-        f"'{json.dumps(settings)}' && systemctl.linux daemon-reload && systemctl.linux start smf-standin"
-    )
+    if "package_wheels" in settings:
+        send(root, WHEELS, wheels())
+    given = {"metadata": metadata or {}, "settings": settings, "sunos": True}
+    program = "import json, sys; from smf.installing import install; install('/', **json.load(sys.stdin))"
+    root.ssh(f'cd /usr/lib && python3 -c "{program}"', stdin=json.dumps(given))
+    root.ssh("systemctl.linux daemon-reload && systemctl.linux start smf-standin")
     return root
 
 
@@ -67,6 +75,7 @@ def standin() -> bytes:
     return into.getvalue()
 
 
+@functools.cache
 def wheels() -> bytes:
     """What stands for packages that pkgsrc has compiled: this computer's own software, and an older tornado."""
     with TemporaryDirectory() as folder:
