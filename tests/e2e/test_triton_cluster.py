@@ -139,6 +139,24 @@ def test_a_machine_that_failed_is_replaced(cloudapi_server: CloudApi, user: User
     assert computes(user, 2)
 
 
+def test_a_lease_that_is_over_switches_the_machine_off_and_the_sweep_finds_it(
+    cloudapi_server: CloudApi, user: UserCluster
+) -> None:
+    user.invoke("provision", "--engines", "3")
+    one = machine(cloudapi_server, "engine-2")
+    one.root().ssh("svcadm disable -s svc:/site/ipyfleet-lease:default")
+    one.root().ssh("svccfg -s svc:/site/ipyfleet-lease setprop config/seconds = astring: 1")
+    one.root().ssh("svcadm refresh ipyfleet-lease:default && svcadm enable ipyfleet-lease:default")
+    until("off", lambda: one.off, 60)
+    cloudapi_server.went_off(one.vm.id)
+    one.vm.tags["ipyfleet.deadline"] = "1000"
+    assert "engine-2 is stopped" in user.invoke("status", code=1)
+    assert "its lease is over" in user.invoke("sweep")
+    assert "1 of 1 removed" in user.invoke("sweep", "--delete", "--yes")
+    user.invoke("provision", "--engines", "2", "--yes")
+    assert computes(user, 2)
+
+
 def test_the_account_shows_it(cloudapi_server: CloudApi, user: UserCluster) -> None:
     assert NAME in user.invoke("clusters")
     assert "sample-1G" in user.invoke("types")

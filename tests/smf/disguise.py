@@ -8,6 +8,7 @@ CONTRACTS = ("pgrep", "pkill", "ps")
 KSTAT = "#!/bin/sh\necho unix:0:system_misc:boot_time 77\n"
 LACKING = ("flock", "runuser", "setpriv", "timeout", "systemctl", "install", "sudo", "apt-get", "dpkg")
 """Commands that illumos does not have, or has with another meaning."""
+POWEROFF = "#!/bin/sh\nexec /usr/bin/systemctl.linux poweroff\n"
 UNAME = """#!/bin/sh
 case "${*:--s}" in
 -s) echo SunOS ;;
@@ -66,6 +67,11 @@ def disguise(root: Path, python: str, states: str) -> None:
         for place in (folder, root / "usr/sbin"):
             if (place / name).exists() and not (place / f"{name}.linux").exists():
                 (place / name).rename(place / f"{name}.linux")
+    poweroff = root / "usr/sbin/poweroff"
+    if (folder / "systemctl.linux").exists():  # it was a link to what has another name now
+        poweroff.unlink(missing_ok=True)
+        poweroff.write_text(POWEROFF)
+        poweroff.chmod(0o755)
     written = {name: contracts(python, "/usr/lib/smf-standin", "smf", states) for name in CONTRACTS}
     for name, text in (written | {"uname": UNAME, "kstat": KSTAT}).items():
         (folder / name).write_text(text)

@@ -32,6 +32,7 @@ Description=Stand-in for svc.startd
 ExecStartPre=/bin/rm -f {state}/stopped
 ExecStart={program} svc.startd
 KillMode=mixed
+TimeoutStopSec=3
 [Install]
 WantedBy=multi-user.target
 """
