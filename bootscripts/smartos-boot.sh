@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/bin/sh
 # What a SmartOS machine does at each boot, as its user-script: the lease armed, our keys let in, its host key published,
 # and at the first boot a script of the user's own. What it prints is in the log of svc:/smartdc/mdata:execute.
 #

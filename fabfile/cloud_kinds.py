@@ -28,7 +28,7 @@ zone = _like(r"[a-z]{2}(-[a-z]+)+-[0-9]+([a-z]|(-[a-z0-9]+)+)", "an availability
 machine_type = _like(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a type or package like m7i.large or g4-highcpu-1G")
 network_name = _like(r"[A-Za-z0-9][A-Za-z0-9 ._:-]*", "the name or id of a network")
 affinity = _like(r"[A-Za-z_][A-Za-z0-9_.-]+ *(==|!=)~?.+", "a rule like role!=~engine")
-host_key = _like(r"first-use|SHA256:[A-Za-z0-9+/]{43}", "a fingerprint like SHA256:…, nor first-use")
+host_key = _like(r"first-use|SHA256:[A-Za-z0-9+/]{43}", "a fingerprint like SHA256:…")
 subnet = _like(r"subnet-[0-9a-f]{8,17}", "the id of a subnet, like subnet-0123456789abcdef0")
 system_package = _like(r"[a-z0-9][a-z0-9+.-]*", "a Debian package like git")
 

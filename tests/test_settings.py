@@ -122,7 +122,7 @@ def test_a_cluster_name_that_is_a_name_is_taken(name: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "cure"),
     [
-        ("provider", "locl", "must be one of local, static, ec2; did you mean local?, not 'locl'"),
+        ("provider", "locl", "must be one of local, static, ec2, triton; did you mean local?, not 'locl'"),
         ("encryption", "CURVE", "must be one of curve, hmac; did you mean curve?, not 'CURVE'"),
         ("packer", "msgpack", "must be one of json, orjson"),
         ("first_port", "80", "must be a whole number from 1024 to 65518, not '80'"),
@@ -170,6 +170,7 @@ def test_values_that_contradict_each_other_are_refused() -> None:
     assert "--min-engines: min_engines 5 is more than engines 4 (--engines)" in said
     assert "--patience: patience 1s is less than 20 heartbeats of 1s (IPYFLEET_HEARTBEAT)" in said
     assert "provider static needs hosts" in complaint({"template": "static"})
+    assert "image must be the id of an image" in complaint({"template": "ec2", "image": "base-64-lts"})
     assert "IPYFLEET_HOSTS=user@one,user@two" in complaint({"template": "static"})
 
 

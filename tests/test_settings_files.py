@@ -141,7 +141,7 @@ def test_a_template_of_the_user_is_laid_over_the_shipped_one_of_that_name(users_
 def test_an_unknown_template_is_named_with_the_nearest_one_and_the_choices(users_file: Callable[[str], Path]) -> None:
     said = complaint({"template": "statik"})
     assert "--template: no template 'statik'; did you mean static?" in said
-    assert "(there are: local, static, ec2)" in said
+    assert "(there are: local, static, ec2, triton)" in said
     users_file("templates: {big: {extends: locl}}\n")
     assert "(templates.big.extends): extends: no template 'locl'; did you mean local?" in complaint()
 

@@ -72,6 +72,10 @@ def disguise(root: Path, python: str, states: str) -> None:
         poweroff.unlink(missing_ok=True)
         poweroff.write_text(POWEROFF)
         poweroff.chmod(0o755)
+        for what in ("halt", "poweroff", "reboot"):  # systemd itself calls it by its old name
+            dropin = root / f"etc/systemd/system/systemd-{what}.service.d/linux.conf"
+            dropin.parent.mkdir(parents=True, exist_ok=True)
+            dropin.write_text(f"[Service]\nExecStart=\nExecStart=/usr/bin/systemctl.linux --force {what}\n")
     written = {name: contracts(python, "/usr/lib/smf-standin", "smf", states) for name in CONTRACTS}
     for name, text in (written | {"uname": UNAME, "kstat": KSTAT}).items():
         (folder / name).write_text(text)
