@@ -5,14 +5,13 @@ A file rather than options, since ssh hands its configuration on to the jumps th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from .remote import Credentials, Endpoint
 
 # Nothing of the user's or the system's ssh_config is read; what the defaults would allow beyond a tunnel is off.
 STRICT = """\
-Host *
     BatchMode yes
     CheckHostIP no
     ConnectTimeout {timeout}
@@ -38,14 +37,24 @@ def ssh_config(endpoint: Endpoint, credentials: Credentials, name: str, timeout:
         line for alias, hop, gateway in _hops(endpoint, name) for line in _block(alias, hop, gateway, credentials)
     ]
     strict = STRICT.format(timeout=max(1, round(timeout)), known_hosts=_word(credentials.known_hosts))
-    return "\n".join(blocks) + "\n" + strict
+    return "\n".join(blocks) + "\nHost *\n" + strict
 
 
-def _hops(endpoint: Endpoint, name: str) -> Iterator[tuple[str, Endpoint, str]]:
-    """Each hop with its name and the name of the gateway before it ("" for none)."""
+def snippet(endpoints: Mapping[str, Endpoint], credentials: Credentials) -> str:
+    """What reaches these endpoints by their names, for the user's own ssh_config: it says nothing of other hosts."""
+    strict = STRICT.format(timeout=10, known_hosts=_word(credentials.known_hosts)).rstrip("\n").splitlines()
+    lines: list[str] = []
+    for name, endpoint in endpoints.items():
+        for alias, hop, gateway in _hops(endpoint, name, f"{name}-"):
+            lines += [*_block(alias, hop, gateway, credentials), *strict, ""]
+    return "\n".join(lines)
+
+
+def _hops(endpoint: Endpoint, name: str, prefix: str = "") -> Iterator[tuple[str, Endpoint, str]]:
+    """Each hop with its name and the name of the gateway before it ("" for none); ``prefix`` begins gateways' names."""
     hop, number = endpoint, 1
     while hop.gateway:
-        gateway = f"gateway-{number}"
+        gateway = f"{prefix}gateway-{number}"
         yield name, hop, gateway
         name, hop, number = gateway, hop.gateway, number + 1
     yield name, hop, ""

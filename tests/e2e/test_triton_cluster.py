@@ -130,19 +130,23 @@ def test_machines_that_were_off_come_back_with_their_engines(cloudapi_server: Cl
     assert computes(user, 2)
 
 
-def test_a_machine_that_failed_is_replaced(cloudapi_server: CloudApi, user: UserCluster) -> None:
-    (vm,) = [vm for vm in cloudapi_server.world.machines.values() if vm.active and vm.name.endswith("-engine-1")]
-    vm.machine.stop()
-    vm.state = "failed"
-    assert "failed" in user.invoke("status", code=1)
-    user.invoke("provision", "--engines", "2", "--yes")
-    assert computes(user, 2)
+def test_a_machine_that_could_not_be_made_is_explained_and_replaced(
+    cloudapi_server: CloudApi, user: UserCluster
+) -> None:
+    cloudapi_server.faults.fail_provisioning()
+    failed = user.run("invoke", "provision", "--engines", "3")
+    assert failed.returncode == 4
+    assert "engine-2: it could not be made" in failed.stderr
+    assert "provision failed" in failed.stderr
+    assert "engine-2 is failed (it could not be made)" in user.invoke("status", code=1)
+    assert "3 engines on 4 machines in" in user.invoke("provision", "--engines", "3")
+    assert computes(user, 3)
+    assert [vm.name for vm in cloudapi_server.world.machines.values() if vm.state == "failed"] == []
 
 
 def test_a_lease_that_is_over_switches_the_machine_off_and_the_sweep_finds_it(
     cloudapi_server: CloudApi, user: UserCluster
 ) -> None:
-    user.invoke("provision", "--engines", "3")
     one = machine(cloudapi_server, "engine-2")
     one.root().ssh("svcadm disable -s svc:/site/ipyfleet-lease:default")
     one.root().ssh("svccfg -s svc:/site/ipyfleet-lease setprop config/seconds = astring: 1")

@@ -1,0 +1,100 @@
+"""The user's own way to the machines of a cluster: OpenSSH's, as strict as ours, and what services wrote there.
+
+Says how; nothing here prints, and nothing changes on a machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import service_managers
+from .errors import ClusterError, NoSuchCluster, UsageError, at_machine
+from .host_keys import replace_file
+from .kinds import nearest
+from .machines import Found, Machine, MachineState
+from .observation import LOOK
+from .remote import Endpoint, Outcome, each
+from .run import Run
+from .services import CONTROLLER, engine_service
+from .ssh_config import snippet
+
+CONFIG = "ssh_config"
+ROLES = ("controller", "engines", "all")
+
+
+def chosen(found: Found, wanted: str) -> tuple[Machine, ...]:
+    """The machines that ``wanted`` names: ``controller``, ``engines``, ``all``, or names with commas between them.
+
+    Raises UsageError for a name that there is not, with the nearest.
+    """
+    machines = []
+    for word in [word.strip() for word in wanted.split(",") if word.strip()] or ["all"]:
+        named = [one for one in found.machines if word in (one.name, "all", f"{one.role}s")]
+        if not named:
+            names = [one.name for one in found.machines]
+            raise UsageError(
+                f"no machine {word!r} in the cluster{nearest(word, [*names, *ROLES])}",
+                hint=f"it is one of {', '.join(ROLES)}, or of {', '.join(names)}",
+            )
+        machines += named
+    return tuple(dict.fromkeys(machines))
+
+
+def machines_of(run: Run) -> Found:
+    """What the provider has of the cluster, host keys pinned; raises NoSuchCluster when there is none."""
+    found = run.provider.find(run.settings.cluster)
+    if found.cluster is None:
+        raise NoSuchCluster(
+            f"no cluster {run.settings.cluster!r} on provider {run.provider.name}",
+            hint="`invoke provision --engines 4` makes one",
+        )
+    if run.record.cluster is None or run.record.cluster.id != found.cluster.id:
+        raise UsageError(
+            f"there is no key for the cluster {found.cluster.name!r} here: {found.cluster.owner} made it",
+            hint="`invoke provision --adopt` takes it over",
+        )
+    return found
+
+
+def configuration(run: Run, machines: Sequence[Machine]) -> str:
+    """What OpenSSH must read to reach these machines as ``CLUSTER-MACHINE``; those without an address are left out."""
+    run.pin(machines)
+    reached = {name_of(run, one): one.endpoint for one in machines if isinstance(one.endpoint, Endpoint)}
+    return snippet(reached, run.credentials)
+
+
+def name_of(run: Run, machine: Machine) -> str:
+    """What OpenSSH calls a machine: ``ipython-engine-0``."""
+    return f"{run.settings.cluster}-{machine.name}"
+
+
+def login(run: Run, machine: Machine, command: str) -> tuple[str, ...]:
+    """The words of the OpenSSH command that logs in to the machine, or runs a line of shell there.
+
+    Raises ClusterError for a machine that is off or has no address.
+    """
+    if machine.state is not MachineState.RUNNING or machine.endpoint is None:
+        raise ClusterError(
+            f"it is {machine.state}" + ("" if machine.endpoint else ", without an address"),
+            machine=machine.name,
+            hint="`invoke start` starts what is stopped, `invoke provision` replaces what is broken",
+        )
+    path: Path = run.store.folder / CONFIG
+    replace_file(path, configuration(run, [machine]).encode())
+    return ("ssh", "-F", str(path), name_of(run, machine), *([command] if command else []))
+
+
+def last_lines(run: Run, machines: Sequence[Machine], lines: int) -> tuple[Outcome[Machine, str], ...]:
+    """The last lines that the services of each machine wrote, asked of all at once; an error for one that is silent."""
+
+    def ask(machine: Machine) -> str:
+        numbers = [slot.number for slot in sorted(run.record.assigned) if slot.index == machine.index]
+        service = CONTROLLER if machine.role == "controller" else engine_service(numbers)
+        try:
+            with run.open(machine, LOOK) as host:
+                return service_managers.detect(host).logs(host, service, lines).rstrip("\n")
+        except ClusterError as error:
+            raise at_machine(error, machine.name) from None
+
+    return each(machines, ask)

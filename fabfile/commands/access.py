@@ -1,0 +1,76 @@
+"""Onto the machines: a shell, a line of shell, a configuration for OpenSSH's own programs, and the services' logs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from invoke.context import Context
+
+from ..command_line import task
+from ..errors import ClusterError, UsageError, raise_together
+from .options import CLUSTER, TEMPLATE
+
+ON = "controller, engines, all, or names of machines with commas between them (default: all)"
+
+
+@task(
+    help={
+        "machine": "which machine, by the name that status shows (default: the controller)",
+        "command": "a line of shell to run there; its exit code is this command's",
+        "cluster": CLUSTER,
+        "template": TEMPLATE,
+    }
+)
+def ssh(c: Context, machine: str = "controller", command: str = "", cluster: str = "", template: str = "") -> None:
+    """Log in to a machine, as the user that has sudo there, or run one line of shell on it."""
+    from .. import access, session
+
+    run = session.open_run(c, cluster=cluster, template=template)
+    named = access.chosen(access.machines_of(run), machine)
+    if len(named) != 1:
+        raise UsageError(f"--machine {machine} names {len(named)} machines", hint="name one, as in --machine engine-0")
+    words = access.login(run, named[0], command)
+    sys.stdout.flush()
+    os.execvp(words[0], words)  # noqa: S606  # from here on this is ssh, with its terminal and its exit code
+
+
+@task(help={"file": "write it there instead (0600)", "cluster": CLUSTER, "template": TEMPLATE})
+def ssh_config(c: Context, file: str = "", cluster: str = "", template: str = "") -> None:
+    """Print what lets ssh, scp and editors reach the machines as CLUSTER-MACHINE, like ipython-controller."""
+    from .. import access, report, session
+    from ..host_keys import replace_file
+
+    run = session.open_run(c, cluster=cluster, template=template)
+    text = access.configuration(run, access.machines_of(run).machines)
+    if not file:
+        report.say(text.rstrip("\n"))
+        return
+    path = Path(file).expanduser()
+    try:
+        replace_file(path, text.encode())
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}", hint="name another --file") from error
+    report.say(f"{path}: put `Include {path}` first into ~/.ssh/config, then `ssh {run.settings.cluster}-controller`")
+
+
+@task(
+    help={"on": ON, "lines": "how many lines of each machine (default: 20)", "cluster": CLUSTER, "template": TEMPLATE}
+)
+def logs(c: Context, on: str = "all", lines: str = "20", cluster: str = "", template: str = "") -> None:
+    """The last lines that controller and engines wrote, machine by machine."""
+    from .. import access, report, session
+
+    if not (lines.isascii() and lines.isdigit() and int(lines)):
+        raise UsageError(f"--lines {lines!r} is not a whole number above 0")
+    run = session.open_run(c, cluster=cluster, template=template)
+    failures = []
+    for one in access.last_lines(run, access.chosen(access.machines_of(run), on), int(lines)):
+        if isinstance(one.error, ClusterError):
+            failures.append(one.error)
+        elif one.error is not None:
+            raise one.error
+        else:
+            report.say(f"== {one.item.name} ==\n{one.value or '(nothing)'}")
+    raise_together(failures)
