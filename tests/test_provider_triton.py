@@ -11,6 +11,7 @@ import pytest
 from fabfile import host_keys, ssh
 from fabfile.machines import Cluster, Leasing, Machine, Provider
 from fabfile.providers.triton import Triton
+from fabfile.providers.triton.api import Api
 from fabfile.remote import Credentials
 from fabfile.settings import Settings
 from tests.cloudapi import fixtures
@@ -29,14 +30,21 @@ def site(cloudapi_server: CloudApi, tmp_path_factory: pytest.TempPathFactory) ->
         yield site
 
 
+@pytest.fixture(scope="module")
+def api(cloudapi_server: CloudApi, site: Site) -> Api:
+    """One client for all providers of these tests, as a command has one: it knows how many calls are allowed."""
+    return fixtures.client(cloudapi_server, overall=20.0)
+
+
 class TestTriton(ProviderContract):
     """The contract."""
 
     test_the_console_is_text_also_of_a_machine_that_is_gone = None  # type: ignore[assignment]  # CloudAPI has none
 
     @pytest.fixture(autouse=True)
-    def _account(self, cloudapi_server: CloudApi, site: Site, tmp_path: Path) -> Iterator[None]:
+    def _account(self, cloudapi_server: CloudApi, site: Site, api: Api, tmp_path: Path) -> Iterator[None]:
         self.server, self.site, self.folder = cloudapi_server, site, tmp_path
+        self.api = api
         self.public = host_keys.make_key_pair(tmp_path / "key", "contract")
         yield
         assert self.server.complaints == []
@@ -53,7 +61,7 @@ class TestTriton(ProviderContract):
                 lease=3600.0,
             )
         )
-        provider.__dict__["api"] = fixtures.client(self.server, overall=20.0)
+        provider.__dict__["api"] = self.api
         return provider
 
     def login_key(self) -> str:

@@ -19,6 +19,7 @@ from fabfile.providers.triton.instances import tagged
 from fabfile.providers.triton.pace import Pace
 from fabfile.providers.triton.refusals import Answer, Doubtful, Refused, hint, refusal, retry_after
 from fabfile.providers.triton.signing import FileSigner
+from fabfile.providers.triton.transport import NoAnswer
 from tests.cloudapi import signing
 from tests.cloudapi.fixtures import client
 from tests.cloudapi.server import CloudApi
@@ -132,6 +133,17 @@ def test_nobody_listening_is_told(cloudapi: CloudApi) -> None:
         apis.Waits(overall=0.1),
     )
     assert "gives no answer: ConnectionRefusedError" in refused(lambda: catalog.networks(api), ProviderRefused)
+
+
+def test_nobody_listening_is_given_up_sooner_than_somebody_who_does_not_answer(
+    cloudapi: CloudApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("fabfile.providers.triton.api.time.sleep", pauses.append)
+    api = client(cloudapi, overall=1000.0, unreached=0.0)
+    monkeypatch.setattr(api._transport, "send", lambda *words: NoAnswer("refused", sent=False))
+    refused(lambda: catalog.networks(api), ProviderRefused)
+    assert pauses == []
 
 
 def test_what_was_never_sent_is_beyond_doubt() -> None:

@@ -158,7 +158,7 @@ def test_a_lease_that_is_over_switches_the_machine_off_and_the_sweep_finds_it(
     assert "its lease is over" in user.invoke("sweep")
     assert "1 of 1 removed" in user.invoke("sweep", "--delete", "--yes")
     user.invoke("provision", "--engines", "2", "--yes")
-    assert computes(user, 2)
+    until("the hub has given up the engine that went", lambda: computes(user, 2), 60)
 
 
 def test_the_account_shows_it(cloudapi_server: CloudApi, user: UserCluster) -> None:

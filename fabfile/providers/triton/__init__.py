@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 
 from ... import named_hosts
-from ...errors import ClusterError, ProviderRefused, UsageError
+from ...errors import ClusterError, ProviderRefused, UsageError, raise_together
 from ...kinds import nearest
 from ...machines import Cluster, Endpoint, Event, Finding, Found, Machine, MachineSpec, OnEvent, Rate
 from ...pkgsrc import MACHINE
@@ -98,6 +98,7 @@ class Triton(AccountAbilities):
         """Make what is not there, one call a machine, as many at once as CloudAPI's rate allows.
 
         The firewall's rules come first. Machines that are there already, half made by an earlier run, are waited for.
+        With ``min_engines`` there may be fewer than asked: those that did not come are told to ``on_event`` then.
         """
         if not specs:
             return ()
@@ -119,10 +120,24 @@ class Triton(AccountAbilities):
         waited = [there[spec.name] for spec in specs if spec.name in there]
         wait = partial(launching.reachable, self.api, self.settings, networks=self._networks, on_event=on_event)
         up = values(each(waited, lambda one: wait(one.id)))
-        made = launching.launch(self.api, self.settings, orders, self._networks, on_event)
+        made, failures = launching.launch(self.api, self.settings, orders, self._networks, on_event)
         machines = {one.name: self._gated(one) for one in (*up, *made)}
+        self._tolerate(failures, sum(one.role == "engine" for one in {**there, **machines}.values()), on_event)
         on_event(Event(f"{len(made)} machines made"))
-        return tuple(machines[spec.name] for spec in specs)
+        return tuple(machines[spec.name] for spec in specs if spec.name in machines)
+
+    def _tolerate(self, failures: list[ClusterError], engine_machines: int, on_event: OnEvent) -> None:
+        """Raise the failures, unless ``min_engines`` is content with the machines that there are."""
+        if not failures:
+            return
+        per_machine = self.settings.engines_per_machine or self.engines_per_machine(self.settings.engines)
+        enough = 0 < self.settings.min_engines <= engine_machines * per_machine
+        if not enough or any(one.machine == "controller" for one in failures):
+            more = len(failures) - NAMED
+            counted = [ProviderRefused(f"and {more} more like these")] if more > 0 else []
+            raise_together([*failures[:NAMED], *counted])
+        for one in failures:
+            on_event(Event(f"going on without: {one.message}", one.machine))
 
     def destroy(self, cluster: str, machines: Sequence[Machine]) -> None:
         """Delete, and make sure that they are gone."""

@@ -37,6 +37,7 @@ class Waits:
     """How long is waited for what, in seconds; ``overall`` for a call with all its repetitions."""
 
     overall: float = 60.0
+    unreached: float = 15.0  # for one that finds nobody at all: networks come back, a wrong URL stays wrong
     connect: float = 10.0
     read: float = 60.0
     throttled: float = 1.0  # and twice as long each time, up to…
@@ -102,6 +103,8 @@ class Api:
                 raise refusal(doing, answer)
             if not repeat and (isinstance(answer, Answer) or answer.sent):
                 raise _doubtful(doing, answer)
+            if isinstance(answer, NoAnswer) and not answer.sent:
+                left -= self.waits.overall - min(self.waits.unreached, self.waits.overall)
             pause = _spread(failed)
             if isinstance(answer, Answer):
                 pause, tries = max(pause, retry_after(answer) or 0.0), tries + (answer.status == 500)

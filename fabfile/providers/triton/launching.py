@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ... import host_keys
-from ...errors import ClusterError, HostKeyError, ProviderRefused, at_machine, raise_together
+from ...errors import ClusterError, HostKeyError, ProviderRefused, at_machine
 from ...machines import Event, Machine, MachineState, OnEvent, machine_name
 from ...remote import Credentials, each
 from ...settings import Settings
@@ -29,10 +29,10 @@ FIRST_USE = "first-use"
 
 def launch(
     api: Api, settings: Settings, orders: Sequence[Order], networks: Networks, on_event: OnEvent
-) -> list[Machine]:
-    """Make these machines, at most as many at once as the rate of calls allows; they are reachable when it returns.
+) -> tuple[list[Machine], list[ClusterError]]:
+    """Make these machines, as many at once as the rate of calls allows; they are reachable when it returns.
 
-    Raises all failures together: those that could not be made, and those that did not become reachable in time. What
+    With them the failures: of those that could not be made, and of those that did not become reachable in time. What
     was made is found by its tags.
     """
 
@@ -42,8 +42,8 @@ def launch(
         return reachable(api, settings, made.id, networks, on_event)
 
     outcomes = each(orders, make)
-    raise_together([at_machine(one.error, _short(one.item)) for one in outcomes if one.error is not None])
-    return [one.value for one in outcomes if one.value is not None]
+    failures = [at_machine(one.error, _short(one.item)) for one in outcomes if one.error is not None]
+    return [one.value for one in outcomes if one.value is not None], failures
 
 
 def _short(order: Order) -> str:
