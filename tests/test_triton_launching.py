@@ -11,7 +11,7 @@ import pytest
 from fabfile import host_keys
 from fabfile.errors import HostKeyError, ProviderRefused, Several
 from fabfile.machines import Cluster, Endpoint, Event, Machine, MachineSpec, MachineState, silent
-from fabfile.providers.triton import NAMED, Triton, marks
+from fabfile.providers.triton import NAMED, Triton, launching, marks
 from fabfile.providers.triton.launching import trusted
 from fabfile.settings import Settings
 from tests.cloudapi.fixtures import client
@@ -126,6 +126,17 @@ def test_a_lost_answer_makes_no_second_machine(cloudapi: CloudApi, triton: Trito
     made = triton.create(CLUSTER, SPECS, silent)
     assert len(made) == 4
     assert len(cloudapi.world.machines) == 4
+
+
+def test_a_machine_whose_key_others_may_vouch_for_is_not_waited_for_as_long_as_a_boot_may_take(
+    cloudapi: CloudApi, triton: Triton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloudapi.machine = PaperMachine
+    triton.settings = replace(triton.settings, host_keys=("first-use",), boot_timeout=1000.0)
+    monkeypatch.setattr(launching, "PUBLISHING", 0.3)
+    monkeypatch.setattr(launching, "trusted", lambda machine, settings, on_event: replace(machine, host_keys=(KEY,)))
+    (made,) = triton.create(CLUSTER, SPECS[:1], silent)
+    assert (made.state, made.host_keys) == (MachineState.RUNNING, (KEY,))
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ A machine is not made twice: creation.py looks for its name where an answer was 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,6 +25,7 @@ from .instances import Instance, instance
 
 PATIENT = 1.0  # s between two looks at a machine that is being made, at first
 SLOWER, SLOWEST = 1.2, 5.0
+PUBLISHING = 60.0  # s that a machine may take from running to its host key, where there is another way to know it
 FIRST_USE = "first-use"
 
 
@@ -62,11 +64,12 @@ def reachable(
 ) -> Machine:
     """The machine, as soon as it runs and has addresses and a host key that is known; waits ``boot_timeout``.
 
-    Raises ProviderRefused with what CloudAPI knows of it when it fails or takes too long, HostKeyError when it does not
-    say its host key and nobody else does.
+    One that runs, and whose host key the settings may vouch for, has PUBLISHING seconds to say it itself. Raises
+    ProviderRefused with what CloudAPI knows of it when it fails or takes too long, HostKeyError when it does not say
+    its host key and nobody else does.
     """
     deadline = time.monotonic() + settings.boot_timeout
-    look = PATIENT
+    look, running = PATIENT, math.inf
     while True:
         seen = instance(api, id)
         if seen is None or seen.gone:
@@ -81,7 +84,9 @@ def reachable(
         machine = sightings.machine(seen, networks)
         if machine.state is MachineState.RUNNING and machine.host_keys:
             return machine
-        if time.monotonic() >= deadline:
+        now = time.monotonic()
+        running = min(running, now) if machine.state is MachineState.RUNNING else math.inf
+        if now >= deadline or (settings.host_keys and now >= running + PUBLISHING):
             break
         pause(look)
         look = min(SLOWEST, look * SLOWER)
@@ -104,7 +109,7 @@ def trusted(machine: Machine, settings: Settings, on_event: OnEvent) -> Machine:
         on_event(Event(f"host key {mark} taken on first use: nobody has vouched for it", machine.name))
         return replace(machine, host_keys=(shown,))
     raise HostKeyError(
-        f"after {settings.boot_timeout:g} s it has not published its host key; the one that it shows is {mark}",
+        f"it has not published its host key in time; the one that it shows is {mark}",
         machine=machine.name,
         hint="log in to it in another way (`triton ssh`) and compare that with `ssh-keygen -lf /var/ssh/"
         f"ssh_host_ed25519_key.pub`: if it is the same, run it again with --host-key {mark}. /var/svc/log/"
