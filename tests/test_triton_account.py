@@ -18,7 +18,7 @@ from fabfile.accounts import (
     Sweeping,
 )
 from fabfile.errors import ProviderRefused, UsageError
-from fabfile.machines import Cluster, silent
+from fabfile.machines import Cluster, MachineState, silent
 from fabfile.providers.triton import Triton, marks, sweep
 from fabfile.settings import Settings
 from tests.cloudapi.fixtures import client
@@ -103,6 +103,19 @@ def test_clusters_are_found_with_all_their_machines(cloudapi: CloudApi, triton: 
     (found,) = triton.clusters()
     assert found.cluster == CLUSTER
     assert [one.name for one in found.machines] == ["controller", "engine-1"]
+
+
+def test_a_failed_machine_in_whose_place_another_was_made_goes_with_the_cluster(
+    cloudapi: CloudApi, triton: Triton
+) -> None:
+    failed = place(cloudapi, "engine", 1, state="failed")
+    failed.name = "shadow"
+    place(cloudapi, "engine", 1)
+    (seen,) = triton.find("lab").machines
+    assert seen.state is MachineState.RUNNING
+    triton.destroy("lab", [seen])
+    triton.clean("lab")
+    assert [vm.name for vm in cloudapi.world.machines.values() if not vm.gone] == []
 
 
 def whys(triton: Triton) -> dict[str, str]:

@@ -145,11 +145,13 @@ class Triton(AccountAbilities):
             power.delete(self.api, cluster, [one.id for one in machines], self.settings.boot_timeout)
 
     def clean(self, cluster: str) -> None:
-        """Remove the firewall's rules."""
-        there = sightings.of_name(self.api, cluster)
+        """Remove the firewall's rules, and failed machines in whose place others were made."""
+        seen = sightings.of_name(self.api, cluster)
+        there = [one for one in seen if not one.failed]
         if there:
             names = ", ".join(one.name for one in there[:NAMED])
             raise ProviderRefused(f"the cluster {cluster!r} still has {names}", hint="run `invoke teardown` again")
+        power.delete(self.api, cluster, [one.id for one in seen], self.settings.boot_timeout)
         entry.remove(self.api, entry.of_cluster(self.api, cluster))
 
     def console(self, machine: Machine) -> str:
