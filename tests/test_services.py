@@ -111,7 +111,7 @@ def test_what_no_waiting_mends_is_an_error_at_once_with_the_last_lines(
     assert clock.now == 100.0
     assert "ipengine@2 cannot come up by waiting" in str(error.value)
     assert "failed/failed" in str(error.value)
-    assert "the last 15 lines of ipengine" in error.value.seen
+    assert "the last 12 lines of ipengine" in error.value.seen
     assert error.value.machine == "engine-0"
     assert "fab -H ipyfleet@10.0.0.2 service-logs" in error.value.hint
 
