@@ -151,4 +151,4 @@ def test_packages_are_installed_by_name(zone: Playground) -> None:
     done = zone.run("pkgin", "-y", "install", "py312-ipyparallel")
     assert done.returncode == 1
     assert "py312-ipyparallel is not available in the repository" in done.stderr
-    assert zone.run("pkgin", "search", "zmq").stdout == "py312-zmq-1.0\n"
+    assert zone.run("pkgin", "search", "^py312-zmq-[0-9]").stdout.split()[:1] == ["py312-zmq-1.0"]
