@@ -116,7 +116,8 @@ class Life:
         self._watch(turn)
 
     def _watch(self, turn: int) -> None:
-        if isinstance(self.machine, PaperMachine):
+        # One that booted while all was over is halted by who waits for this thread to end.
+        if isinstance(self.machine, PaperMachine) or self.over.is_set():
             return
         self.machine.wait()
         with self._lock:
