@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import IO
@@ -102,12 +103,11 @@ def _ip(lines: str, *inside: str) -> None:
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """End what ``Room.start`` started, at once and with all its processes; nothing when it has ended itself."""
-    for child in children(process.pid):  # nsenter does not take its child along
-        try:
-            os.kill(child, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    process.wait()
+    while process.poll() is None:  # nsenter does not take its child along, and may not have it yet
+        for child in children(process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        time.sleep(0.005)
 
 
 def children(pid: int) -> list[int]:
