@@ -2,9 +2,10 @@
 # What a SmartOS machine does at each boot, as its user-script: the lease armed, our keys let in, its host key published,
 # and at the first boot a script of the user's own. What it prints is in the log of svc:/smartdc/mdata:execute.
 #
-# Reads its metadata: ipyfleet.lease (seconds, or nothing), ipyfleet.authorized_keys, ipyfleet.userdata. Writes
-# ipyfleet.host_key, for everybody who may read the machine through CloudAPI. Runs as root, any number of times, and has
-# 300 s, of which it takes a few: https://docs.smartos.org/ says what runs it.
+# Reads its metadata: ipyfleet.lease (seconds, or nothing), ipyfleet.authorized_keys, ipyfleet.userdata, and
+# ipyfleet.join_method with ipyfleet.join_manifest: a service that waits until the machine is told to join a cluster.
+# Writes ipyfleet.host_key, for everybody who may read the machine through CloudAPI. Runs as root, any number of times,
+# and has 300 s, of which it takes a few: https://docs.smartos.org/ says what runs it.
 set -eu
 umask 077
 
@@ -84,5 +85,18 @@ if [ ! -e "$folder/userdata-ran" ] && mdata-get ipyfleet.userdata >"$folder/user
         exit 1
     fi
     : >"$folder/userdata-ran"
+fi
+
+# Last, so that what the user's own script sets up, such as another index of packages, is there before.
+manifest=/var/svc/manifest/site/ipyfleet-join.xml
+if mdata-get ipyfleet.join_method >"$folder/join-method.new" 2>/dev/null; then
+    chmod 0700 "$folder/join-method.new"
+    mv "$folder/join-method.new" "$folder/join-method"
+    mkdir -p "${manifest%/*}"
+    value ipyfleet.join_manifest >"$manifest"
+    svccfg import "$manifest"
+    echo "smartos-boot: waits to be told which cluster to join"
+else
+    rm -f "$folder/join-method.new"
 fi
 echo "smartos-boot: done"

@@ -5,8 +5,9 @@
 #   software-pkgsrc.sh WHEELS ID
 #
 # WHEELS is a tar of wheels, python (the minor version they are for), wanted.txt (packages by name and version, for pip)
-# and native (lines "NAME==VERSION PACKAGE": what pkgsrc has to give, with the version that the client has). It leaves
-# what software.sh leaves: /opt/ipyfleet/env-ID, complete when its file ipyfleet-software-id holds ID, and the link
+# and native (lines "NAME==VERSION PACKAGE": what pkgsrc has to give, with the version that the client has). Without
+# wheels in it, the host's own pip takes the rest from its index, in the versions of constraints.txt. It leaves what
+# software.sh leaves: /opt/ipyfleet/env-ID, complete when its file ipyfleet-software-id holds ID, and the link
 # /opt/ipyfleet/env to it. Prints a line for each package of pkgsrc that has another version than the client's.
 # Runs as root, any number of times, also killed at any point: what has no id file is made anew. Only tools that illumos
 # has; what it installs from pkgsrc stays when the project is taken off.
@@ -89,6 +90,8 @@ offered() {
 }
 
 packages=$(sed 's/.* //' "$wheels/native")
+pip=$(find "$wheels" -name 'pip-*.whl')
+[ -n "$pip" ] || packages="$packages py${interpreter#python}-pip"
 missing=
 for package in "$interpreter" $packages; do
     offered "$package" || missing="$missing $package"
@@ -114,9 +117,14 @@ fi
 
 python=$(command -v "python$minor")
 "$python" -m venv --without-pip --system-site-packages "$env"
-# pip chooses among what lies here, against what pkgsrc has given: of packages that need a compiled one, there may be two.
-PIP_CONFIG_FILE=/dev/null "$env/bin/python" "$(ls "$wheels"/pip-*.whl)/pip" --isolated install --quiet --no-input \
-    --disable-pip-version-check --no-index --find-links "$wheels" --no-compile --no-cache-dir -r "$wheels/wanted.txt" >&2
+set -- install --quiet --no-input --disable-pip-version-check --no-compile --no-cache-dir -r "$wheels/wanted.txt"
+if [ -n "$pip" ]; then
+    # pip chooses among what lies here, against what pkgsrc has given: of packages that need a compiled one, there may
+    # be two.
+    PIP_CONFIG_FILE=/dev/null "$env/bin/python" "$pip/pip" --isolated "$@" --no-index --find-links "$wheels" >&2
+else
+    "$env/bin/python" -m pip "$@" --only-binary :all: --constraint "$wheels/constraints.txt" >&2
+fi
 "$env/bin/python" -m compileall -qq "$env/lib" || :
 
 "$env/bin/python" - "$wheels/native" <<'END'

@@ -15,7 +15,8 @@ from . import engines, hooks, host_key_rotation, hub, service_managers
 from .arrivals import Arrivals
 from .connection import Connection
 from .errors import ClusterError, ProviderRefused, at_machine, raise_together
-from .machines import Booting, Found, KeyPublishing, Leasing, Machine, MachineState
+from .kit import make_kit
+from .machines import Booting, Found, Joining, KeyPublishing, Leasing, Machine, MachineState
 from .plan import Deployment, Plan, Slot
 from .remote import Host, each
 from .run import Run
@@ -23,6 +24,7 @@ from .services import engine_service
 from .status import Observed, slot_of
 
 HEAD_START = 3.0  # seconds that engines wait at most until the controller was told to start
+INSTALLING = 1800.0  # s that a machine may take to get its software from the network
 PROOF = 5.0  # seconds after which engines that the hub does not know yet are looked at on their machine
 
 
@@ -58,6 +60,9 @@ class Rollout:
             machine = self.found.by_name(one.name)
             if machine is None:
                 raise ProviderRefused("the provider has made no such machine", hint="run the same command again")
+            if self.join(machine, one):
+                self.run.tell("has joined", one.name)
+                return
             with self.run.open(machine) as host:
                 self.run.tell("ssh answers", one.name)
                 settle_in(self.run, host, machine)
@@ -75,6 +80,20 @@ class Rollout:
             info = self.run.tunnel_to(controller_of(self.found), self.connection)
             hub.warm_up()  # takes as long as an engine to start
             self.arrivals.follow(info)
+
+    def join(self, machine: Machine, one: Deployment) -> bool:
+        """Let a new engine machine deploy itself, where the settings and its provider say so; whether it has."""
+        run, provider = self.run, self.run.provider
+        wanted = run.settings.join == "metadata" and one.role == "engine" and one.name in self.new
+        if not (wanted and isinstance(provider, Joining) and provider.awaits_kit(machine)):
+            return False
+        digest = engines.engine_digest(run.settings, self.connection, run.software)
+        manager = service_managers.get("smf")
+        kit = make_kit(manager, one, self.connection, run.settings, run.software, digest, lease_action(run))
+        run.tell("joins by itself", one.name)
+        provider.join(machine, kit, INSTALLING + run.settings.start_timeout)
+        run.deployed(one.name, digest, frozenset())
+        return True
 
     def deploy(self, host: Host, machine: Machine, one: Deployment) -> None:
         """Software, lease, files and services of one machine."""

@@ -248,6 +248,20 @@ class Booting(Protocol):
 
 
 @runtime_checkable
+class Joining(Protocol):
+    """A provider that can hand machines a kit, by which they join their cluster by themselves."""
+
+    def awaits_kit(self, machine: Machine) -> bool:
+        """Whether the machine waits for a kit; it does so once."""
+
+    def join(self, machine: Machine, kit: bytes, timeout: float) -> None:
+        """Hand the machine its kit, wait ``timeout`` seconds until it says that it has joined, take the kit back.
+
+        Raises ServiceFailed with the last lines of what the machine could not do.
+        """
+
+
+@runtime_checkable
 class Leasing(Protocol):
     """A provider that shows when a machine's lease ends: a copy of what the machine's own timer says."""
 

@@ -75,6 +75,8 @@ class Settings:
     networks: tuple[str, ...] = _setting((), kinds.listing(cloud_kinds.network_name))
     affinity: tuple[str, ...] = _setting((), kinds.listing(cloud_kinds.affinity))
     host_keys: tuple[str, ...] = _setting((), kinds.listing(cloud_kinds.host_key))
+    join: str = _setting("ssh", kinds.choice("ssh", "metadata"))
+    allow_secret_in_metadata: bool = _setting(False, kinds.yes_or_no)
     price_per_hour: tuple[tuple[str, float], ...] = _setting((), cloud_kinds.price_list)
     public_address: bool = _setting(True, kinds.yes_or_no)
     gateway: str = _setting("", kinds.maybe(kinds.host))
@@ -219,6 +221,13 @@ def _contradictions(settings: Settings, origins: Mapping[str, str]) -> list[str]
         complaints.append(f"{origins['packer']}: packer orjson needs orjson in packages ({origins['packages']})")
     if settings.provider == "ec2" and settings.image and not settings.image.startswith("ami-"):
         complaints.append(f"{origins['image']}: image must be the id of an image, like ami-0123456789abcdef0")
+    if settings.join == "metadata" and settings.provider != "triton":
+        complaints.append(f"{origins['join']}: join: metadata is for the provider triton, not for {settings.provider}")
+    elif settings.join == "metadata" and not settings.allow_secret_in_metadata:
+        complaints.append(
+            f"{origins['join']}: join: metadata hands each new machine the engines' connection file as metadata, which "
+            "every key of the account can read meanwhile: say `allow_secret_in_metadata: true` if that may be"
+        )
     if settings.provider == "static" and not settings.hosts:
         complaints.append(
             f"{origins['provider']}: the provider static needs hosts: in a file `hosts: [user@one, user@two]`, "

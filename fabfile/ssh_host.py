@@ -75,7 +75,7 @@ class SshHost:
                 raise ValueError(f"not an absolute path of a file: {file.path!r}")
         timeout = 60.0 + sum(len(file.data) for file in everything) / 500_000  # no line is slower than 4 Mbit/s
         arguments = then.arguments if then else ()
-        code, out, err = self._script(SCRIPTS / "place.sh", arguments, True, timeout, _archive(files, then))
+        code, out, err = self._script(SCRIPTS / "place.sh", arguments, True, timeout, archive(files, then))
         self._checked(Result(("place.sh", *arguments), code, "", err.decode(errors="replace")))
         return frozenset(out.decode(errors="surrogateescape").split("\n")[:-1])
 
@@ -235,7 +235,7 @@ def _pieces(data: bytes) -> tuple[bytes, ...]:
     return tuple(data[start : start + PIECE] for start in range(0, len(data), PIECE))
 
 
-def _archive(files: Sequence[File], then: Then | None = None) -> Iterator[bytes]:
+def archive(files: Sequence[File], then: Then | None = None) -> Iterator[bytes]:
     """The tar stream that bootscripts/place.sh reads."""
     members: list[tuple[str, bytes, int]] = []
 

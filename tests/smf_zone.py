@@ -19,10 +19,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fabfile import ssh_host
 from fabfile.errors import RemoteError
 from fabfile.remote import File, Result, Then
 from fabfile.services import Service, ServiceManager, ServiceState
-from fabfile.ssh_host import _archive
 from tests.smf.disguise import CONTRACTS, KSTAT, contracts
 from tests.smf.playground import Playground
 
@@ -113,7 +113,7 @@ class Zone:
             script.write_text(self._here(then.script.read_text()))
             then = Then(script, tuple(map(self._here, then.arguments)), tuple(map(self._file, then.last)))
         words = ["sh", str(ROOT / "bootscripts" / "place.sh"), *(then.arguments if then else ())]
-        archive = b"".join(_archive([self._file(file) for file in files], then))
+        archive = b"".join(ssh_host.archive([self._file(file) for file in files], then))
         done = self._run(words, archive)
         return frozenset(line.removeprefix(str(self.folder)) for line in done.stdout.splitlines())
 

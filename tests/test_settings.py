@@ -172,6 +172,10 @@ def test_values_that_contradict_each_other_are_refused() -> None:
     assert "provider static needs hosts" in complaint({"template": "static"})
     assert "image must be the id of an image" in complaint({"template": "ec2", "image": "base-64-lts"})
     assert "IPYFLEET_HOSTS=user@one,user@two" in complaint({"template": "static"})
+    assert "join: metadata is for the provider triton, not for local" in complaint({"join": "metadata"})
+    secret = complaint({"template": "triton", "join": "metadata"})
+    assert "say `allow_secret_in_metadata: true` if that may be" in secret
+    assert load({"template": "triton", "join": "metadata", "allow_secret_in_metadata": "yes"}).join == "metadata"
 
 
 def test_unknown_variables_are_named_with_the_nearest_one_except_the_documented_others() -> None:

@@ -37,7 +37,7 @@ class Zone:
     def script(self) -> Path:
         """The boot script with all its paths below the folder."""
         text = boot.script("smartos-boot.sh").read_text()
-        for path in ("/var/db", "/var/run", "/var/ssh", "/etc/ssh", "/root"):
+        for path in ("/var/db", "/var/run", "/var/ssh", "/etc/ssh", "/root", "/var/svc/manifest"):
             text = text.replace(path, f"{self.folder}{path}")
         text = text.replace("PATH=/usr/xpg4/bin:", f"PATH={self.folder}/bin:{self.smf.bin}:/usr/xpg4/bin:")
         path = self.folder / "boot.sh"
@@ -108,6 +108,20 @@ def test_a_users_script_that_fails_fails_the_boot_and_runs_again_at_the_next(zon
     assert "`userdata` failed" in done.stderr
     zone.boot()
     assert (zone.folder / "ran").read_text() == "x\nx\n"
+
+
+def test_a_machine_that_shall_join_by_itself_has_a_service_that_waits_for_its_kit(zone: Zone) -> None:
+    put(zone, join_method="#!/bin/sh\nexit 0\n", join_manifest=(boot.ROOT / "smf/ipyfleet-join.xml").read_text())
+    for _ in range(2):
+        done = zone.boot()
+        assert done.returncode == 0, done.stderr
+    assert zone.smf.ok("svcs", "-Ho", "FMRI", "ipyfleet-join").strip() == "svc:/site/ipyfleet-join:default"
+    assert (zone.folder / "var/db/ipyfleet/join-method").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_others_have_none(zone: Zone) -> None:
+    zone.boot()
+    assert "join" not in zone.smf.ok("svcs", "-aHo", "FMRI")
 
 
 def test_the_lease_ends_with_a_machine_that_is_off(zone: Zone) -> None:

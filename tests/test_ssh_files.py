@@ -16,7 +16,7 @@ from hypothesis import strategies as some
 
 from fabfile.errors import RemoteError
 from fabfile.remote import File, Then
-from fabfile.ssh_host import SCRIPTS, SshHost, _archive
+from fabfile.ssh_host import SCRIPTS, SshHost, archive
 from tests.sshd import host as host
 from tests.sshd import over_ssh
 from tests.sshd import server as server
@@ -123,7 +123,7 @@ class TestPlace:
     def test_nobody_else_can_read_a_secret_while_it_arrives(self, tmp_path: Path) -> None:
         """By hand, the archive held up in the middle; umask 0 as the worst case."""
         secret = File(f"{tmp_path}/secret", b"the secret\n" * 100_000, 0o600, "nobody:nogroup")
-        pieces = list(_archive([secret]))
+        pieces = list(archive([secret]))
         command = ["sh", "-c", f"umask 0; exec sh {SCRIPTS / 'place.sh'}"]
         stage = {**os.environ, "TMPDIR": str(tmp_path)}
         program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=stage)
@@ -158,7 +158,7 @@ class TestPlace:
         files = [File(f"{tmp_path}/there/a", b"x", 0o600, "nobody:nogroup"), File(f"{tmp_path}/there/b", b"y", 0o640)]
         environment = {"PATH": f"{tools}:{os.environ['PATH']}", "TMPDIR": stage or str(tmp_path)}
         command = ["sh", str(SCRIPTS / "place.sh")]
-        subprocess.run(command, input=b"".join(_archive(files)), env=environment, check=True, capture_output=True)
+        subprocess.run(command, input=b"".join(archive(files)), env=environment, check=True, capture_output=True)
         moves = [line.split() for line in log.read_text().splitlines()]
         seen = [f"{mode} {owner}" for mode, owner, _, _ in moves]
         steps = 2 if stage else 1
@@ -174,7 +174,7 @@ class TestPlace:
         environment = {**os.environ, "TMPDIR": stage or str(tmp_path)}
         for changed in ({file.path for file in files}, set()):
             done = subprocess.run(
-                command, input=b"".join(_archive(files)), env=environment, check=True, capture_output=True
+                command, input=b"".join(archive(files)), env=environment, check=True, capture_output=True
             )
             assert {*done.stdout.decode().splitlines()} == changed
         assert {path: Path(path).read_bytes() for path in (file.path for file in files)} == {
@@ -206,7 +206,7 @@ class TestPlace:
         assert sorted(os.listdir(tmp_path)) == ["first", "then.sh"]
 
     def test_when_the_archive_breaks_off_nothing_is_placed_and_nothing_left(self, tmp_path: Path) -> None:
-        broken = b"".join(_archive([File(f"{tmp_path}/file", bytes(100_000))]))[:50_000]
+        broken = b"".join(archive([File(f"{tmp_path}/file", bytes(100_000))]))[:50_000]
         command = ["sh", str(SCRIPTS / "place.sh")]
         stage = {**os.environ, "TMPDIR": str(tmp_path)}
         assert subprocess.run(command, input=broken, check=False, capture_output=True, env=stage).returncode
@@ -216,7 +216,7 @@ class TestPlace:
         for umask in ("0", "077", "0777"):
             files = [File(f"{tmp_path}/{umask}/new/file", b"x", 0o644)]
             command = ["sh", "-c", f"umask {umask}; exec sh {SCRIPTS / 'place.sh'}"]
-            subprocess.run(command, input=b"".join(_archive(files)), check=True, capture_output=True)
+            subprocess.run(command, input=b"".join(archive(files)), check=True, capture_output=True)
             assert about(tmp_path / umask / "new/file") == (b"x", 0o644, "root:root")
             assert stat.S_IMODE((tmp_path / umask).stat().st_mode) == 0o755
 

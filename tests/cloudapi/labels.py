@@ -65,12 +65,12 @@ def remove_tags(world: World, asked: Asked) -> Answer:
 
 def metadata(world: World, asked: Asked) -> Answer:
     """GET."""
-    return Answer(body=dict(find(world, asked).metadata))
+    return Answer(body=dict(_heard(find(world, asked)).metadata))
 
 
 def metadatum(world: World, asked: Asked) -> Answer:
     """GET of one; what is no text is as good as not there."""
-    vm, name = find(world, asked), asked.params["key"]
+    vm, name = _heard(find(world, asked)), asked.params["key"]
     if name == "credentials":
         return Answer(body=vm.metadata.get(name, {}))
     if name not in vm.metadata:
@@ -96,7 +96,7 @@ def add_metadata(world: World, asked: Asked) -> Answer:
 
 def remove_metadatum(world: World, asked: Asked) -> Answer:
     """DELETE of one."""
-    vm, name = _alive(world, asked), asked.params["key"]
+    vm, name = _heard(_alive(world, asked)), asked.params["key"]
     if name in KEPT:
         raise invalid(f"Metadata key {name} can not be deleted")
     if name not in vm.metadata:
@@ -124,12 +124,22 @@ def _change(world: World, vm: Vm, action: str, field: str, value: Callable[[], d
 
     def work() -> None:
         if not vm.gone:
-            setattr(vm, field, value())
+            setattr(_heard(vm), field, value())
             vm.touch()
+            if field == "metadata":
+                vm.machine.hear(vm.metadata)
 
     told = value()
     world.job(vm, action, work)
     return Answer(body=told, headers={"x-job-uuid": str(uuid.uuid4())})
+
+
+def _heard(vm: Vm) -> Vm:
+    """The instance, with what its machine has written into its metadata since."""
+    said = None if vm.gone else vm.machine.said()
+    if said is not None:
+        vm.metadata = said
+    return vm
 
 
 def _given_tags(world: World, asked: Asked) -> dict[str, Any]:

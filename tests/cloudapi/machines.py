@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from .vms import Vm
@@ -28,6 +28,12 @@ class Machine(Protocol):
     def destroy(self) -> None:
         """Switch it off and throw its disk away; nothing when that was done."""
 
+    def said(self) -> dict[str, Any] | None:
+        """Its metadata as it is inside, where it may write; None when nobody can tell."""
+
+    def hear(self, metadata: dict[str, Any]) -> None:
+        """Its metadata has changed."""
+
 
 class PaperMachine:
     """A machine that nobody can reach; ``story`` is what was done with it."""
@@ -47,3 +53,10 @@ class PaperMachine:
     def destroy(self) -> None:
         """Note it."""
         self.story.append("destroy")
+
+    def said(self) -> dict[str, Any] | None:
+        """It says nothing."""
+        return None
+
+    def hear(self, metadata: dict[str, Any]) -> None:
+        """It hears nothing."""

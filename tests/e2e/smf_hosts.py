@@ -23,8 +23,9 @@ from tests.e2e.machines import BareHost, bare_hosts, wait_for_ssh_banner
 STANDIN = Path(__file__).parents[1] / "smf"
 TORNADO = "6.4.2"  # ipykernel 7 wants a newer one
 WHEELS = "/var/lib/pkgsrc-wheels"
+INDEX = "/var/lib/python-index"
 SHORT = PYTHON.replace(".", "")
-OFFERED = [f"python{SHORT}", *(f"py{SHORT}-{name}" for name in ("zmq", "psutil", "tornado", "numpy"))]
+OFFERED = [f"python{SHORT}", *(f"py{SHORT}-{name}" for name in ("zmq", "psutil", "tornado", "numpy", "pip"))]
 OURS = "/opt/ipyfleet /etc/ipyfleet /var/lib/ipyparallel /etc/profile.d/ipyfleet.sh /var/svc/manifest/site/ip*"
 
 
@@ -36,11 +37,15 @@ def smf_hosts(count: int, name: str, folder: Path) -> Iterator[list[BareHost]]:
 
 
 def become_smartos(
-    host: BareHost, metadata: dict[str, str] | None = None, settings: dict[str, Any] | None = None
+    host: BareHost,
+    metadata: dict[str, str] | None = None,
+    settings: dict[str, Any] | None = None,
+    index: bytes = b"",
 ) -> BareHost:
     """Put the stand-in on a host, let root log in, and take away what SmartOS does not have; the host as root.
 
-    ``settings`` are the stand-in's, without those pkgin has packages; ``metadata`` is what the machine is told.
+    ``settings`` are the stand-in's, without those pkgin has packages; ``metadata`` is what the machine is told;
+    ``index`` an archive of what its own pip finds in the folder INDEX.
     """
     settings = {"packages": OFFERED, "package_wheels": WHEELS} if settings is None else settings
     host.ssh("sudo mkdir -p /root/.ssh && sudo cp .ssh/authorized_keys /root/.ssh/")
@@ -51,6 +56,8 @@ def become_smartos(
     send(root, "/usr/lib", standin())
     if "package_wheels" in settings:
         send(root, WHEELS, wheels())
+    if index:
+        send(root, INDEX, index)
     given = {"metadata": metadata or {}, "settings": settings, "sunos": True}
     program = "import json, sys; from smf.installing import install; install('/', **json.load(sys.stdin))"
     root.ssh(f'cd /usr/lib && python3 -c "{program}"', stdin=json.dumps(given))

@@ -38,6 +38,7 @@ class Site:
     name: str
     folder: Path
     software: bool = True  # whether their pkgin has packages
+    index: bytes = b""  # an archive of what their pip can have
     taken: Iterator[int] = field(default_factory=itertools.count)
     lock: threading.Lock = field(default_factory=threading.Lock)  # one command at a time may change a cluster
     last: int = -1
@@ -72,6 +73,7 @@ class SmartMachine:
         self.vm, self.site = vm, site
         self.index = site.at(vm.nics[0]["ip"])
         self.host: BareHost | None = None
+        self.up = False
 
     def start(self) -> None:
         """Boot it, for the first time or again, and wait until its boot script has ended, well or not."""
@@ -85,6 +87,7 @@ class SmartMachine:
             self.host.ssh("systemctl.linux restart smf-standin")
         self._until_booted()
         self.vm.metadata.update(json.loads(self.host.ssh(f"cat {METADATA}")) if self.host else {})
+        self.up = True
 
     def _make(self) -> None:
         with self.site.lock:
@@ -96,11 +99,23 @@ class SmartMachine:
         bare = BareHost(machine, machine.endpoint, machine.private_address, machine.host_keys[0], credentials)
         wait_for_ssh_banner(bare.endpoint)
         settings = {"packages": OFFERED, "package_wheels": WHEELS} if self.site.software else {}
-        self.host = become_smartos(bare, metadata=dict(self.vm.metadata), settings=settings)
+        self.host = become_smartos(bare, metadata=dict(self.vm.metadata), settings=settings, index=self.site.index)
 
     def _tell(self) -> None:
         assert self.host is not None
         self.host.ssh(f"cat >{METADATA}", stdin=json.dumps(self.vm.metadata))
+
+    def said(self) -> dict[str, Any] | None:
+        """What its own commands find, while it runs."""
+        with suppress(AssertionError):
+            if self.host is not None and self.up:
+                return dict(json.loads(self.host.ssh(f"cat {METADATA}")))
+        return None
+
+    def hear(self, metadata: dict[str, Any]) -> None:
+        """Let its own commands find it."""
+        if self.up:
+            self._tell()
 
     def _until_booted(self) -> None:
         assert self.host is not None
@@ -124,11 +139,13 @@ class SmartMachine:
 
     def stop(self) -> None:
         """Power it off, in an orderly way."""
+        self.up = False
         with self.site.lock:
             self.site.provider.stop(self.site.name, [self._machine()])
 
     def destroy(self) -> None:
         """Throw it away."""
+        self.up = False
         if self.host is not None:
             with self.site.lock:
                 self.site.provider.destroy(self.site.name, [self._machine()])
@@ -141,10 +158,10 @@ class SmartMachine:
 
 
 @contextmanager
-def whole_machines(cloudapi: CloudApi, folder: Path, *, software: bool = True) -> Iterator[Site]:
+def whole_machines(cloudapi: CloudApi, folder: Path, *, software: bool = True, index: bytes = b"") -> Iterator[Site]:
     """Have whole machines behind the instances of this CloudAPI; nothing of them is left in the end."""
     before = set(audit())
-    site = Site(f"tri{os.getpid()}", folder, software)
+    site = Site(f"tri{os.getpid()}", folder, software, index)
     cloudapi.reset()
     cloudapi.world.address = site.address
     cloudapi.machine = lambda vm: SmartMachine(vm, site)

@@ -25,6 +25,7 @@ from . import (
     entry,
     identity,
     ingredients,
+    joining,
     labels,
     launching,
     marks,
@@ -203,6 +204,14 @@ class Triton(AccountAbilities):
     def wait_until_booted(self, machine: Machine, host: Host, timeout: float) -> None:
         """Wait until the machine has run its boot script."""
         booting.wait_until_booted(host, machine.name, timeout)
+
+    def awaits_kit(self, machine: Machine) -> bool:
+        """Whether it was told to wait for one, and has not said how it went."""
+        return joining.awaits(self.api, machine.id)
+
+    def join(self, machine: Machine, kit: bytes, timeout: float) -> None:
+        """Hand it over as metadata, where it is no longer than the machine needs."""
+        joining.join(self.api, machine, kit, timeout)
 
     def rate(self, machines: Sequence[Machine]) -> Rate | None:
         """What machines like these cost while they run, by ``price_per_hour``."""

@@ -14,7 +14,7 @@ from ...errors import ProviderRefused, UsageError
 from ...kinds import nearest
 from ...machines import Cluster, MachineSpec, Role
 from ...settings import Settings
-from . import catalog, marks
+from . import catalog, joining, marks
 from .api import Api
 from .catalog import Image, Network, Package
 from .creation import ID, Order
@@ -125,13 +125,13 @@ def order(
         package=made_of.package.id,
         tags=tags,
         networks=tuple(one.id for one in made_of.networks),
-        metadata=metadata(settings, spec.authorized_keys),
+        metadata=metadata(settings, spec.authorized_keys, spec.role),
         affinity=settings.affinity if spec.role == "engine" else (),
         marks=marks.LASTING,
     )
 
 
-def metadata(settings: Settings, authorized_keys: Sequence[str]) -> dict[str, str]:
+def metadata(settings: Settings, authorized_keys: Sequence[str], role: Role) -> dict[str, str]:
     """What the machine reads at its boots (bootscripts/smartos-boot.sh); no secret is in it."""
     told = {
         "user-script": boot.script("smartos-boot.sh").read_text(encoding="utf-8"),
@@ -139,6 +139,8 @@ def metadata(settings: Settings, authorized_keys: Sequence[str]) -> dict[str, st
     }
     if settings.lease:
         told[marks.LEASE] = str(math.ceil(settings.lease))
+    if role == "engine" and settings.join == "metadata":
+        told |= joining.listener()
     if script := boot.users_script(settings.userdata):
         try:
             told[marks.USERDATA] = script.decode()

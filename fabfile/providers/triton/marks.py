@@ -24,6 +24,10 @@ HOST_KEY = "ipyfleet.host_key"  # metadata that the machine itself writes
 KEYS = "ipyfleet.authorized_keys"
 LEASE = "ipyfleet.lease"
 USERDATA = "ipyfleet.userdata"
+JOIN_METHOD = "ipyfleet.join_method"
+JOIN_MANIFEST = "ipyfleet.join_manifest"
+JOIN = "ipyfleet.join"  # secret, for as long as a machine needs to read it
+JOINED = "ipyfleet.joined"  # what the machine says of it
 RULE = re.compile(r"ipyfleet (?P<name>\S+) (?P<id>\S+) (?P<created>[0-9.]+) (?P<owner>.*)")
 
 

@@ -72,6 +72,18 @@ def of_the_settings(settings: Settings) -> Iterator[Finding]:
             "`host_keys` has first-use: a machine that does not publish its host key is believed whatever it shows",
             "leave it out where machines publish their keys",
         )
+    if settings.join == "metadata":
+        yield Finding(
+            "warning",
+            "`join: metadata`: while a machine joins, every key of the account can read the engines' connection file",
+            "leave `join` out, and it travels by SSH alone",
+        )
+        if "machine_up" in dict(settings.hooks):
+            yield Finding(
+                "error",
+                "`join: metadata` sends engine machines nothing over SSH, and the hooks of machine_up need that",
+                "put what they do into the script of `userdata`, or use `join: ssh`",
+            )
     boot.users_script(settings.userdata)
     for text in entry.misfits(settings):
         yield Finding("error", text, "correct `ssh_from` or `open_ports`")
