@@ -58,6 +58,11 @@ def gateway(settings: Settings) -> NamedHost | None:
     return resolve(settings.gateway, config=Path(settings.ssh_config).expanduser() if settings.ssh_config else None)
 
 
+def own_key_files(host: str, first: str = "") -> tuple[str, ...]:
+    """The private keys that the user's own ssh would offer a host, after the one in the file ``first``, if any."""
+    return _key_files(_ssh_options(host, None, [str(Path(first).expanduser())] if first else []))
+
+
 def strangers(host: NamedHost) -> tuple[Endpoint, ...]:
     """The hosts on the way, itself included, of which the user's ssh knows no key that is not revoked."""
     pairs = zip(hops(host.endpoint), host.known, strict=True)

@@ -7,15 +7,15 @@ What is seen is judged in status.py and plan.py.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import connection_files, engines, hub, record, service_managers
+from . import boot, connection_files, engines, hub, named_hosts, record, service_managers
 from .connection import Connection, parse
-from .errors import ClusterError, Locked, UsageError
-from .machines import Authorizing, Cluster, Found, Guarding, Machine, MachineState, Priced
+from .errors import ClusterError, Locked, Several, UsageError, at_machine
+from .machines import Authorizing, Cluster, Found, Guarding, Machine, MachineState, Priced, wait_for_ssh
 from .plan import Seen, Slot
 from .remote import each
 from .run import Run
@@ -178,10 +178,14 @@ def adopt(run: Run) -> Observed:
     found = run.provider.find(run.settings.cluster)
     if found.cluster is None or (run.record.cluster and run.record.cluster.id == found.cluster.id):
         return observe(run)
-    if isinstance(run.provider, Authorizing):
-        run.provider.authorize(run.settings.cluster, run.authorized_keys()[0])
     run.pin(found.machines)
     run.tell("adopting")
+    if isinstance(run.provider, Authorizing):
+        run.provider.authorize(run.settings.cluster, run.authorized_keys()[0])
+    else:
+        if isinstance(run.provider, Guarding):
+            run.provider.let_in(found.cluster)
+        _authorize(run, [one for one in found.machines if one.state is MachineState.RUNNING])
     outcomes = each([one for one in found.machines if one.state is MachineState.RUNNING], lambda m: _deployed(run, m))
     marks = {outcome.item: outcome.value for outcome in outcomes if outcome.value}
     run.save(
@@ -194,6 +198,33 @@ def adopt(run: Run) -> Observed:
         digests={one.name: digest for one, (digest, _) in marks.items()},
     )
     return observe(run)
+
+
+def _authorize(run: Run, machines: Sequence[Machine]) -> None:
+    """Let a key of ours in where one of the user's own may log in; hosts that are reached by these anyway need none."""
+    key = run.authorized_keys()[0]
+
+    def let_in(machine: Machine) -> None:
+        endpoint = machine.endpoint
+        if endpoint:
+            own = named_hosts.own_key_files(endpoint.host, run.settings.key_file)
+            endpoint = replace(endpoint, key_files=own)
+        with closing(wait_for_ssh(replace(machine, endpoint=endpoint), run.credentials, LOOK)) as host:
+            host.script(boot.script("authorize.sh"), key)
+
+    made = [one for one in machines if one.endpoint and one.endpoint.key_files is None]
+    failures = [at_machine(one.error, one.item.name) for one in each(made, let_in) if one.error]
+    if failures:
+        raise Several(
+            [
+                *failures,
+                ClusterError(
+                    f"{run.settings.cluster} was not taken over: no key of yours may log in to it",
+                    hint="have a key in your ssh-agent or ~/.ssh, or name one by `key_file`, that the cluster was made "
+                    "with (`ssh_keys` on the other computer); `invoke teardown --adopt` needs no login",
+                ),
+            ]
+        )
 
 
 def _deployed(run: Run, machine: Machine) -> tuple[str, tuple[int, ...]]:

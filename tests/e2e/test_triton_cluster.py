@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from platformdirs import user_cache_path
 
 from tests.cloudapi.fixtures import environment
 from tests.cloudapi.server import CloudApi
+from tests.cloudapi.signing import public_key
 from tests.e2e.cluster import UserCluster, until
 from tests.e2e.triton_machines import Site, SmartMachine, whole_machines
 
@@ -40,6 +42,7 @@ def user(cloudapi_server: CloudApi, site: Site, tmp_path_factory: pytest.TempPat
         "price_per_hour": {"sample-1G": 0.02},
         "userdata": str(folder / "first.sh"),
         "affinity": ["role!=~engine"],
+        "ssh_keys": [public_key("id_ed25519").line],
     }
     (config / "config.yaml").write_text(json.dumps({"template": "sun", "templates": {"sun": triton}}))
     user = UserCluster(NAME, folder)
@@ -167,6 +170,26 @@ def test_the_account_shows_it(cloudapi_server: CloudApi, user: UserCluster) -> N
     assert "base-64-lts@24.4.1" in user.invoke("images.list")
     assert "nothing is left over" in user.invoke("sweep")
     assert user.run("invoke", "console").returncode == 0
+
+
+def test_another_computer_takes_it_over_with_a_key_of_the_users_own(
+    cloudapi_server: CloudApi, user: UserCluster, tmp_path: Path
+) -> None:
+    other = UserCluster(NAME, tmp_path)
+    other.environment = user.environment | {
+        "IPYFLEET_HOME": str(tmp_path / "state"),
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+    }
+    environment(cloudapi_server, tmp_path, key="id_rsa")
+    other.environment["IPYFLEET_KEY_FILE"] = str(tmp_path / ".ssh/id_rsa")
+    assert "no key for this cluster" in other.invoke("status", code=1)
+    refused = other.run("invoke", "provision", "--adopt")
+    assert refused.returncode == 1
+    assert "no key of yours may log in to it" in refused.stderr
+    other.environment["IPYFLEET_KEY_FILE"] = str(user.folder / "home/.ssh/id_ed25519")
+    other.invoke("provision", "--adopt")
+    assert computes(other, 2)
+    assert other.status()["state"] == "healthy"
 
 
 def test_teardown_leaves_nothing(cloudapi_server: CloudApi, user: UserCluster) -> None:
