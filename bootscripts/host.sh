@@ -19,7 +19,7 @@ if [ "$(id -u)" -ne 0 ]; then
     exit 1
 fi
 
-mkdir -p /opt/ipyfleet/libexec /etc/ipyfleet
+mkdir -p /opt/ipyfleet/libexec /opt/ipyfleet/packages /etc/ipyfleet
 
 # make passwd|group COMMAND...: a host that is two machines of a cluster runs this twice at the same time, and whoever
 # comes second finds it there, or the file locked.

@@ -125,6 +125,9 @@ if [ -n "$pip" ]; then
 else
     "$env/bin/python" -m pip "$@" --only-binary :all: --constraint "$wheels/constraints.txt" >&2
 fi
+# Packages that `invoke put --package` brings; seen also by engines that run when they come.
+mkdir -p "$base/packages"
+echo "$base/packages" >"$("$env/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ipyfleet.pth"
 "$env/bin/python" -m compileall -qq "$env/lib" || :
 
 "$env/bin/python" - "$wheels/native" <<'END'

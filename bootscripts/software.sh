@@ -86,6 +86,9 @@ make_environment() {
     PIP_CONFIG_FILE=/dev/null "$env/bin/python" "$(ls "$wheels"/pip-*.whl)/pip" --isolated install --quiet --no-input \
         --disable-pip-version-check --no-index --find-links "$wheels" --no-deps --no-compile --no-cache-dir \
         -r "$wheels/requirements.txt"
+    # Packages that `invoke put --package` brings; seen also by engines that run when they come.
+    mkdir -p "$base/packages"
+    echo "$base/packages" >"$("$env/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ipyfleet.pth"
     # A package may hold files that are no valid Python (templates): they are not compiled, and that is no failure.
     # Without /dev/shm (a bare chroot) only one process can compile.
     "$env/bin/python" -m compileall -qq -j 0 -x '/tests?/' "$env/lib" ||

@@ -5,7 +5,7 @@ Says how; nothing here prints, and nothing changes on a machine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import service_managers
@@ -74,15 +74,28 @@ def login(run: Run, machine: Machine, command: str) -> tuple[str, ...]:
 
     Raises ClusterError for a machine that is off or has no address.
     """
+    return logins(run, [machine])(machine, command)
+
+
+def logins(run: Run, machines: Sequence[Machine]) -> Callable[[Machine, str], tuple[str, ...]]:
+    """What gives the words of OpenSSH for each of these machines; its configuration is written once for all."""
+    path: Path = run.store.folder / CONFIG
+    replace_file(path, configuration(run, machines).encode())
+
+    def words(machine: Machine, command: str) -> tuple[str, ...]:
+        _refuse_unreachable(machine)
+        return ("ssh", "-F", str(path), name_of(run, machine), *([command] if command else []))
+
+    return words
+
+
+def _refuse_unreachable(machine: Machine) -> None:
     if machine.state is not MachineState.RUNNING or machine.endpoint is None:
         raise ClusterError(
             f"it is {machine.state}" + ("" if machine.endpoint else ", without an address"),
             machine=machine.name,
             hint="`invoke start` starts what is stopped, `invoke provision` replaces what is broken",
         )
-    path: Path = run.store.folder / CONFIG
-    replace_file(path, configuration(run, [machine]).encode())
-    return ("ssh", "-F", str(path), name_of(run, machine), *([command] if command else []))
 
 
 def last_lines(run: Run, machines: Sequence[Machine], lines: int) -> tuple[Outcome[Machine, str], ...]:

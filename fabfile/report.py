@@ -105,6 +105,34 @@ def heartbeat(text: str) -> None:
         print(f"\r\x1b[K{text}", end="", flush=True)
 
 
+def line(machine: str, text: str, wrong: bool) -> None:
+    """A line that a command on a machine wrote; what is ``wrong`` goes to standard error, as it did there."""
+    if wrong:
+        print(f"{machine} | {text}", file=sys.stderr, flush=True)
+    else:
+        say(f"{machine} | {text}")
+
+
+def progress(done: int, total: int) -> None:
+    """How far a transfer has come, in bytes; nothing where nobody looks."""
+    share = f" of {_size(total)}, {100 * done // total} %" if total else ""
+    heartbeat(f"{_size(done)}{share}")
+
+
+def files(count: int) -> str:
+    """So many files."""
+    return _count(count, "file")
+
+
+def _size(count: int) -> str:
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.3g} {unit}"
+
+
 def warn(text: str) -> None:
     """Something the user should know but that stops nothing, on standard error."""
     print(f"note: {text}", file=sys.stderr, flush=True)

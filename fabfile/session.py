@@ -6,7 +6,7 @@ What the commands of tasks.py and commands/ have in common, and nothing about wh
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from invoke.exceptions import Exit
 
 from . import hooks, providers, record, report
-from .errors import NoSuchCluster, ProviderRefused, UsageError, addressed
+from .errors import ClusterError, NoSuchCluster, ProviderRefused, UsageError, addressed
 from .machines import Finding, Machine, Provider
 from .observation import foreign
 from .plan import Plan, Slot
@@ -209,3 +209,14 @@ def none_such(run: Run) -> NoSuchCluster:
         f"no cluster {run.settings.cluster!r} on provider {run.provider.name}",
         hint="`invoke provision --engines 4` makes one",
     )
+
+
+def known_failures(errors: Iterable[Exception | None]) -> list[ClusterError]:
+    """Those of the errors that are ours; any other is a bug and raised as it is."""
+    failures = []
+    for error in errors:
+        if isinstance(error, ClusterError):
+            failures.append(error)
+        elif error is not None:
+            raise error
+    return failures

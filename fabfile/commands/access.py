@@ -9,7 +9,7 @@ from pathlib import Path
 from invoke.context import Context
 
 from ..command_line import task
-from ..errors import ClusterError, UsageError, raise_together
+from ..errors import UsageError, raise_together
 from .options import CLUSTER, TEMPLATE
 
 ON = "controller, engines, all, or names of machines with commas between them (default: all)"
@@ -67,10 +67,7 @@ def logs(c: Context, on: str = "all", lines: str = "20", cluster: str = "", temp
     run = session.open_run(c, cluster=cluster, template=template)
     failures = []
     for one in access.last_lines(run, access.chosen(access.machines_of(run), on), int(lines)):
-        if isinstance(one.error, ClusterError):
-            failures.append(one.error)
-        elif one.error is not None:
-            raise one.error
-        else:
+        if one.error is None:
             report.say(f"== {one.item.name} ==\n{one.value or '(nothing)'}")
+        failures += session.known_failures([one.error])
     raise_together(failures)

@@ -1,0 +1,236 @@
+"""What an errand does on a machine: run a command, take files in, give files out. The other end of it is here as well.
+
+It needs nothing but Python: its own text is handed to the machine's interpreter, so it must import nothing of ours.
+
+    python -I -c TEXT USER run SIZE NAME WORD...    NAME is a script of SIZE bytes on standard input, "" for none
+    python -I -c TEXT USER take PATH < ARCHIVE      answers first with what is there, then with what it wrote
+    python -I -c TEXT USER give PATH > ARCHIVE      is told first what is there already
+
+It begins as root, or as USER himself, and goes on as USER in his home, which relative paths are of.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, BinaryIO
+
+BIN = "/opt/ipyfleet/env/bin"
+ROOT = "it"  # what the archive calls what is sent, a folder or a file
+PASSED_OVER = ("__pycache__", ".git", ".ipynb_checkpoints")
+SAME = 0.002  # s that times of one file may differ by: archives round them
+GRACE = 5.0  # s from asking a command to end to killing it
+Told = Callable[[int], object]
+Contents = Mapping[str, tuple[int, float]]  # by path below what is sent: size and time of change
+
+
+def contents(path: Path) -> dict[str, tuple[int, float]]:
+    """The files that are there: what need not be sent again. Nothing for what is not there or may not be read."""
+    found = {}
+    for below, file in _walk(path):
+        shown = file.lstat()
+        if stat.S_ISREG(shown.st_mode):
+            found[below] = (shown.st_size, shown.st_mtime)
+    return found
+
+
+def pack(
+    source: Path,
+    into: BinaryIO,
+    there: Contents,
+    told: Told = lambda size: None,
+    *,
+    everybody: bool = False,
+) -> None:
+    """Write a file or folder as an archive, without those files that are ``there`` in the same size, of the same time.
+
+    ``told`` hears of bytes as they go, those that are there included. With ``everybody`` all may read what they become.
+    Sockets, devices and what Python makes by itself are passed over. Raises OSError for what cannot be read, or
+    changes meanwhile.
+    """
+    with tarfile.open(fileobj=into, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as archive:
+        for below, path in _walk(source):
+            shown = path.lstat()
+            member = tarfile.TarInfo(f"{ROOT}/{below}".rstrip("/"))
+            member.mtime, member.mode = shown.st_mtime, stat.S_IMODE(shown.st_mode) & 0o777
+            if everybody:
+                member.mode |= 0o555 if stat.S_ISDIR(shown.st_mode) else 0o444
+            if stat.S_ISDIR(shown.st_mode):
+                member.type = tarfile.DIRTYPE
+                archive.addfile(member)
+            elif stat.S_ISLNK(shown.st_mode):
+                member.type, member.linkname = tarfile.SYMTYPE, os.readlink(path)
+                archive.addfile(member)
+            elif stat.S_ISREG(shown.st_mode):
+                if _same(there.get(below), (shown.st_size, shown.st_mtime)):
+                    told(shown.st_size)
+                    continue
+                member.size = shown.st_size
+                with path.open("rb") as file:
+                    archive.addfile(member, Counted(file, told))
+
+
+def unpack(archive: BinaryIO, target: Path, told: Told = lambda size: None) -> int:
+    """Put what an archive holds at ``target``, each file whole or not at all; how many files were written.
+
+    Nothing outside of the target is touched, whatever the archive says. Raises OSError, tarfile.TarError.
+    """
+    written = 0
+    with tarfile.open(fileobj=archive, mode="r|", bufsize=1 << 20) as members:
+        for member in members:
+            first, *parts = member.name.split("/")
+            if first != ROOT or ".." in parts or "" in parts:
+                raise tarfile.TarError(f"the archive has {member.name!r}, which leads elsewhere")
+            path = target.joinpath(*parts)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if parts and not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(target)):
+                raise tarfile.TarError(f"{path.parent} leads out of {target}")
+            if member.isdir():
+                if path.is_symlink() or not path.is_dir():
+                    path.mkdir()
+                path.chmod(member.mode | 0o700)
+            elif member.isreg() or member.issym():
+                _settle(members, member, path, told)
+                written += 1
+    return written
+
+
+class Counted:
+    """A file whose reader's progress somebody hears of."""
+
+    def __init__(self, file: IO[bytes], told: Told) -> None:
+        self.file, self.told = file, told
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        data = self.file.read(size)
+        self.told(len(data))
+        return data
+
+
+def _settle(members: tarfile.TarFile, member: tarfile.TarInfo, path: Path, told: Told) -> None:
+    """One file, or symbolic link, complete before it has its name."""
+    if path.is_dir() and not path.is_symlink():
+        raise IsADirectoryError(21, "there is a folder of that name", str(path))
+    beside = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}")
+    try:
+        if member.issym():
+            beside.symlink_to(member.linkname)
+        else:
+            content = members.extractfile(member)
+            with beside.open("xb") as file:
+                shutil.copyfileobj(Counted(content, told), file, 1 << 20)  # type: ignore[arg-type]  # a file has some
+            beside.chmod(member.mode)
+            os.utime(beside, (member.mtime, member.mtime))
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _walk(path: Path, below: str = "") -> Iterator[tuple[str, Path]]:
+    """What there is, itself first (as ""), folders before what is in them."""
+    try:
+        shown = path.lstat()
+    except FileNotFoundError:
+        return
+    yield below, path
+    if stat.S_ISDIR(shown.st_mode):
+        for name in sorted(os.listdir(path)):
+            if name not in PASSED_OVER:
+                yield from _walk(path / name, f"{below}/{name}".lstrip("/"))
+
+
+def _same(one: tuple[int, float] | None, other: tuple[int, float]) -> bool:
+    return one is not None and one[0] == other[0] and abs(one[1] - other[1]) < SAME
+
+
+def become(user: str) -> None:
+    """Go on as that user, in his home."""
+    entry = pwd.getpwnam(user)
+    if os.geteuid() != entry.pw_uid:
+        os.initgroups(user, entry.pw_gid)
+        os.setgid(entry.pw_gid)
+        os.setuid(entry.pw_uid)
+    os.environ |= {"HOME": entry.pw_dir, "USER": user, "LOGNAME": user, "PYTHONUNBUFFERED": "1"}
+    os.environ["PATH"] = f"{BIN}:{os.environ.get('PATH', '/usr/bin:/bin')}"
+    os.chdir(entry.pw_dir)
+    os.umask(0o022)
+
+
+def run(size: int, name: str, words: list[str]) -> int:
+    """Run a command, or the script that standard input begins with; its exit code.
+
+    It is ended when standard input ends: then nobody is there to hear from it.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="ipyfleet-")) if name else None
+    try:
+        if folder:
+            script = folder / name
+            script.write_bytes(sys.stdin.buffer.read(size))
+            script.chmod(0o700)
+            words = [*_interpreter(script), str(script), *words]
+        child = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
+        threading.Thread(target=_end_with_input, args=(child,), daemon=True).start()
+        code = child.wait()
+        return 128 - code if code < 0 else code
+    finally:
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _interpreter(script: Path) -> list[str]:
+    if script.suffix == ".py":
+        return [f"{BIN}/python"]
+    return [] if script.read_bytes().startswith(b"#!") else ["sh"]
+
+
+def _end_with_input(child: subprocess.Popen[bytes]) -> None:
+    while os.read(0, 4096):
+        pass
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(child.pid, number)
+        except ProcessLookupError:
+            return
+        try:
+            child.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def main(user: str, verb: str, *rest: str) -> int:
+    """The errand; its exit code."""
+    become(user)
+    if verb == "run":
+        return run(int(rest[0]), rest[1], list(rest[2:]))
+    path, out = Path(rest[0]).expanduser(), sys.stdout.buffer
+    if verb == "take":
+        out.write(json.dumps(contents(path)).encode() + b"\n")
+        out.flush()
+        out.write(f"{unpack(sys.stdin.buffer, path)}\n".encode())
+        return 0
+    there = {name: (size, time) for name, (size, time) in json.loads(sys.stdin.buffer.readline()).items()}
+    if not os.path.lexists(path):
+        raise FileNotFoundError(2, "there is no such file or folder", str(path.absolute()))
+    pack(path, out, there)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(*sys.argv[1:]))
+    except (OSError, tarfile.TarError, KeyError) as error:
+        where = getattr(error, "filename", None)
+        sys.exit(f"{where}: {error.strerror}" if where and isinstance(error, OSError) else str(error))
