@@ -22,8 +22,6 @@ from .kinds import nearest
 from .yamlfile import read
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
 COMPLETE = "--complete"
 
 
