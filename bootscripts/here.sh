@@ -61,6 +61,8 @@ if [ -n "$extra" ]; then
     need openssh-server command -v sshd
     need procps command -v pgrep
     need shellcheck command -v shellcheck
+    need zsh command -v zsh
+    need fish command -v fish
 fi
 
 as_root() {

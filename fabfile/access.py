@@ -12,7 +12,7 @@ from . import service_managers
 from .errors import ClusterError, NoSuchCluster, UsageError, at_machine
 from .host_keys import replace_file
 from .kinds import nearest
-from .machines import Found, Machine, MachineState
+from .machines import ROLES, Found, Machine, MachineState
 from .observation import LOOK
 from .remote import Endpoint, Outcome, each
 from .run import Run
@@ -20,7 +20,6 @@ from .services import CONTROLLER, engine_service
 from .ssh_config import snippet
 
 CONFIG = "ssh_config"
-ROLES = ("controller", "engines", "all")
 
 
 def chosen(found: Found, wanted: str) -> tuple[Machine, ...]:

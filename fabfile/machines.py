@@ -17,6 +17,7 @@ from .remote import Credentials, Host
 from .remote import Endpoint as Endpoint
 
 Role = Literal["controller", "engine"]
+ROLES = ("controller", "engines", "all")  # what machines are called together
 
 
 class MachineState(StrEnum):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,31 @@ from .kinds import nearest
 from .yamlfile import read
 
 ROOT = Path(__file__).resolve().parent.parent
+COMPLETE = "--complete"
 
 
 def main() -> None:
     """Run the command line and exit."""
+    if sys.argv[1:2] == [COMPLETE]:
+        with suppress(Exception):  # while somebody types there is no place for what went wrong
+            complete([word for word in sys.argv[2:3] if word != "--"] + sys.argv[3:])
+        return
     Fleet(tasks_of(ROOT / "tasks.py")).run()
+
+
+def complete(words: list[str]) -> None:
+    """Print what the last of the words can become, one a line, a tab before its meaning.
+
+    The words are a command line up to the cursor, of this program or of plain `invoke`; the last may be "".
+    """
+    from . import candidates, report
+
+    namespace = tasks_of(ROOT / "tasks.py")
+    ours = Path(words[0]).name == "ipyfleet"
+    core = (Fleet(namespace) if ours else Program()).initial_context
+    found = candidates.candidates(words[1:] or [""], namespace, core)
+    if found:
+        report.say("\n".join(f"{one.word}\t{one.meaning}".rstrip("\t") for one in found))
 
 
 def tasks_of(path: Path) -> Collection:

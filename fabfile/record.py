@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from .connection import Connection
-from .machines import Cluster
+from .machines import Cluster, machine_name
 from .plan import Slot
 from .state import Store, broken
 from .tunnel import Tunnel
@@ -56,6 +56,12 @@ class Record:
     client_file: str = ""
     lease: float = 0.0
     runs: tuple[PastRun, ...] = ()
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """The names of the machines that something was put on, the controller first."""
+        names = {*self.digests, *(machine_name("engine", slot.index) for slot in self.assigned)}
+        return tuple(sorted(names, key=lambda name: (name != "controller", len(name), name)))
 
     def save(self, store: Store) -> None:
         """Write it down; the store must be locked."""

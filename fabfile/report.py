@@ -153,6 +153,14 @@ def confirm(question: str) -> bool:
         return False
 
 
+def ask(question: str, default: str = "") -> str | None:
+    """The answer to a question on the terminal, ``default`` for an empty one; None when nobody answers any more."""
+    try:
+        return input(f"{question} [{default}]: " if default else f"{question}: ").strip() or default
+    except EOFError:
+        return None
+
+
 def can_ask() -> bool:
     """Whether somebody sits there to answer."""
     return sys.stdin.isatty() and sys.stdout.isatty()

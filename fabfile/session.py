@@ -6,7 +6,7 @@ What the commands of tasks.py and commands/ have in common, and nothing about wh
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -37,6 +37,28 @@ def resolved_of(c: Context, **options: str) -> Resolved:
     return resolve(options, runtime_file=str(c.config._runtime_path or ""))
 
 
+def resolved_for(c: Context, **options: str) -> Resolved:
+    """The settings that a command on the cluster of the options would have, with what its record decides."""
+    resolved = resolved_of(c, **options)
+    store = Store(resolved.settings.cluster)
+    kept = _kept(record.load(store), resolved, options)
+    if not kept:
+        return resolved
+    resolved = resolved_of(c, **{**options, **kept})
+    where = str(store.path(f"{record.DOCUMENT}.json"))
+    return Resolved(resolved.settings, {**resolved.origins, **dict.fromkeys(kept, where)})
+
+
+def _kept(known: record.Record, resolved: Resolved, options: Mapping[str, str]) -> dict[str, str]:
+    """The template and the number of engines that a cluster has, unless others were asked for."""
+    kept = {}
+    if known.template and not options.get("template"):
+        kept["template"] = known.template
+    if known.assigned and not resolved.origins["engines"].startswith(("--", "IPYFLEET_")):
+        kept["engines"] = str(len(known.assigned))
+    return kept
+
+
 def open_run(c: Context, doing: str = "", **options: str) -> Run:
     """A run on the cluster that the options name, with its own template and number of engines unless they say others.
 
@@ -46,11 +68,7 @@ def open_run(c: Context, doing: str = "", **options: str) -> Run:
     resolved = resolved_of(c, **options)
     store = Store(resolved.settings.cluster)
     known = record.load(store)
-    if known.template and not options.get("template"):
-        options["template"] = known.template
-    if known.assigned and not resolved.origins["engines"].startswith(("--", "IPYFLEET_")):
-        options["engines"] = str(len(known.assigned))
-    settings = settings_of(c, **options)
+    settings = settings_of(c, **{**options, **_kept(known, resolved, options)})
     if known.provider not in ("", settings.provider):
         raise UsageError(
             f"the cluster {settings.cluster!r} is on provider {known.provider}, not on {settings.provider}",

@@ -27,6 +27,16 @@ def test_piped_progress_is_one_line_an_event():
     ]
 
 
+@pytest.mark.parametrize(
+    ("typed", "default", "heard"),
+    [("8\n", "4", "8"), (" lab \n", "", "lab"), ("\n", "4", "4"), ("\n", "", ""), ("", "4", None)],
+)
+def test_a_question_is_answered_by_a_line_or_its_default(monkeypatch, capsys, typed, default, heard):
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    assert report.ask("How many", default) == heard
+    assert capsys.readouterr().out == ("How many [4]: " if default else "How many: ")
+
+
 class Terminal(io.StringIO):
     """A stream that says it is a terminal."""
 
