@@ -125,6 +125,17 @@ def alive(tunnel: Tunnel) -> bool:
     return _started(tunnel.pid) == tunnel.started
 
 
+def silent_ports(tunnel: Tunnel, timeout: float = 1.0) -> tuple[int, ...]:
+    """Those of its local ports on which nobody listens; each is given so many seconds."""
+    silent = []
+    for port in tunnel.ports:
+        try:
+            socket.create_connection((LOOPBACK, port), timeout).close()
+        except OSError:
+            silent.append(port)
+    return tuple(silent)
+
+
 def close_tunnel(tunnel: Tunnel, timeout: float = 3.0) -> None:
     """End its process and the hops that it started; silent when it is gone. Never touches a process that is not it."""
     for number in (signal.SIGTERM, signal.SIGKILL):
