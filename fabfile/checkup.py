@@ -104,16 +104,16 @@ def _look(run: Run, machine: Machine) -> Facts:
 def _here(run: Run, observed: Observed, before: Tunnel | None) -> Here:
     found, connection, now = observed.found, run.record.connection, run.record.tunnel
     path = str(client_file.client_file_path(run.settings.cluster))
-    if found.cluster is None or found.controller is None or connection is None or now is None:
+    endpoint = found.controller.endpoint if found.controller else None
+    if found.cluster is None or endpoint is None or connection is None or now is None:
         return Here(path, None, alive=False)
     client = client_file.look(found.cluster, connection, now.ports)
-    alive = tunnel.alive(now) and (now.endpoint, now.targets) == (str(found.controller.endpoint), connection.targets)
-    if not alive:
+    if not (tunnel.alive(now) and tunnel.leads_to(now, endpoint, connection)):
         return Here(path, client, alive=False)
     reopened = ""
     if before is None:
         reopened = "was not open"
     elif now != before:
-        same = (before.endpoint, before.targets) == (now.endpoint, now.targets)
-        reopened = "had ended" if same else f"led to {before.endpoint}, where the controller was before"
+        right = tunnel.leads_to(before, endpoint, connection)
+        reopened = "had ended" if right else f"led to {before.endpoint}, where the controller was before"
     return Here(path, client, reopened=reopened, silent=tunnel.silent_ports(now))

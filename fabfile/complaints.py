@@ -12,7 +12,7 @@ from typing import Literal
 from . import pkgsrc
 from .examination import Disk, Facts, Watched
 from .machines import Role
-from .services import ServiceState
+from .services import LEASE, ServiceState
 from .software import Software
 
 GB = 10**9
@@ -165,7 +165,11 @@ def _revival(one: Examined, facts: Facts, seen: Watched) -> str:
     if not seen.name.startswith(WORKING):  # the hub does not miss them, and nor does provision
         if seen.look.state is ServiceState.MAINTENANCE and facts.manager == "smf":
             return _shell(one, f"svcadm clear {seen.own}")
-        return _shell(one, f"{'svcadm enable' if facts.manager == 'smf' else 'systemctl enable --now'} {seen.own}")
+        if facts.manager == "smf":
+            return _shell(one, f"svcadm enable {seen.own}")
+        # The engines' unit wants the repair timer, which is never enabled; the lease must outlive a boot.
+        verb = "enable --now" if seen.name == LEASE.name else "start"
+        return _shell(one, f"systemctl {verb} {seen.own}")
     if seen.look.state is ServiceState.MAINTENANCE:
         return f"`invoke logs --on {one.name}` shows why; then `invoke provision` starts it"
     return "`invoke provision` starts it"
@@ -188,7 +192,7 @@ def _disks(one: Examined, facts: Facts) -> Iterator[Finding]:
     full = [disk for disk in facts.disks if _is_full(disk)]
     for disk in full:
         what = f"{', '.join(disk.paths)}: {size(disk.free)} free of {size(disk.free + disk.used)}"
-        yield Finding("warning", one.name, what, _shell(one, f"du -xk {disk.mount} | sort -n | tail"))
+        yield Finding("warning", one.name, what, _shell(one, f"du -akx {disk.mount} | sort -n | tail"))
     if facts.disks and not full:
         yield Finding("ok", one.name, f"{size(min(disk.free for disk in facts.disks))} of disk free")
 

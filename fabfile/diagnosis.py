@@ -53,6 +53,11 @@ class Diagnosis:
         return sum(one.level == level for one in self.findings)
 
     @property
+    def well(self) -> bool:
+        """Whether nothing at all is wrong."""
+        return all(one.level == "ok" for one in self.findings)
+
+    @property
     def exit_code(self) -> int:
         """0 without an error, else 1."""
         return int(self.count("error") > 0)

@@ -110,11 +110,16 @@ def ensure_tunnel(
 ) -> Tunnel:
     """The same tunnel while it lives and leads where it should; else a new one, on the same ports if they are free."""
     if tunnel and alive(tunnel):
-        if (tunnel.endpoint, tunnel.targets) == (str(endpoint), wanted.targets):
+        if leads_to(tunnel, endpoint, wanted):
             return tunnel
         close_tunnel(tunnel)
     ports = tunnel.ports if tunnel else ()
     return open_tunnel(endpoint, credentials, wanted, folder, ports=ports, timeout=timeout, begun=begun)
+
+
+def leads_to(tunnel: Tunnel, endpoint: Endpoint, wanted: Connection) -> bool:
+    """Whether it was opened to that machine, and there to that controller's ports."""
+    return (tunnel.endpoint, tunnel.targets) == (str(endpoint), wanted.targets)
 
 
 def alive(tunnel: Tunnel) -> bool:

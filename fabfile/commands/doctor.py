@@ -19,5 +19,5 @@ def doctor(c: Context, cluster: str = "", template: str = "", json: bool = False
     before = run.record.tunnel
     observed = session.known(run, observation.observe(run))
     seen = checkup.meant_for(checkup.examine(run, observed, before), cluster, template)
-    report.say(report.as_json(asdict(seen)) if json else "\n".join(listings.diagnosis(seen)))
+    report.say(report.as_json({"well": seen.well, **asdict(seen)}) if json else "\n".join(listings.diagnosis(seen)))
     session.leave_with(seen)
