@@ -127,7 +127,8 @@ def _packages(one: Examined, facts: Facts, wanted: Software) -> Iterator[Finding
     lacking = [name for name in here if name not in facts.packages]
     asked = [pin.partition("==")[0] for pin in wanted.wanted]
     vital = [name for name in lacking if name in (*asked, "pyzmq") and name != "pip"]
-    spare = [name for name in lacking if name not in vital]
+    own = facts.machine == pkgsrc.MACHINE  # versions of its own there, and with them needs of its own
+    spare = [name for name in lacking if name not in vital and not own]
     other = {name: has for name, has in facts.packages.items() if name in here and has != here[name]}
     told = [f"{name} {has} (here {here[name]})" for name, has in sorted(other.items())]
     if vital:
@@ -137,11 +138,11 @@ def _packages(one: Examined, facts: Facts, wanted: Software) -> Iterator[Finding
     if told:
         level: Literal["error", "warning"] = "error" if "ipyparallel" in other else "warning"
         cure = _renewal(one)
-        if facts.machine == pkgsrc.MACHINE and not one.outdated:
+        if own and not one.outdated:
             pins = " ".join(f"{name}=={has}" for name, has in sorted(other.items()))
             cure = f"its pkgsrc decides; for the same here: `pip install {pins}`"
         yield Finding(level, one.name, f"it has other versions: {', '.join(told)}", cure)
-    if not lacking and not told:
+    if not (vital or spare or told):
         yield Finding("ok", one.name, f"all {len(here)} packages are those of this computer")
 
 

@@ -134,6 +134,13 @@ class TestTheEnvironment:
             "its pkgsrc decides; for the same here: `pip install pyzmq==26.0.3`",
         )
 
+    def test_what_only_newer_versions_need_is_not_missed_where_pkgsrc_decides(self):
+        packages = {name: version for name, version in WELL.packages.items() if name != "tornado"}
+        assert wrong(examined(manager="smf", machine="i86pc", packages=packages)) == []
+        packages.pop("numpy")
+        seen = only(examined(manager="smf", machine="i86pc", packages=packages))
+        assert seen[:2] == ("error", "its environment lacks numpy")
+
 
 class TestServices:
     @pytest.mark.parametrize(
