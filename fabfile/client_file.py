@@ -10,9 +10,10 @@ import json
 import os
 import tempfile
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from .connection import Connection, local_info
+from .connection import Connection, differences, local_info
 from .errors import UsageError
 from .machines import Cluster
 
@@ -46,6 +47,37 @@ def install_client_file(cluster: Cluster, connection: Connection, ports: Sequenc
         Path(temporary).unlink(missing_ok=True)
         raise
     return path
+
+
+@dataclass(frozen=True)
+class ClientFile:
+    """A client file as it lies there: its permission bits, the id of its cluster (None: it is not ours).
+
+    ``differing`` are the fields, if any, in which it is not the document that it should be.
+    """
+
+    mode: int
+    owner: str | None
+    differing: tuple[str, ...]
+
+
+def look(cluster: Cluster, connection: Connection, ports: Sequence[int]) -> ClientFile | None:
+    """The client file as it is, compared with the one that ``install_client_file`` would write; None for no file."""
+    path = client_file_path(cluster.name)
+    try:
+        mode, data = path.stat().st_mode & 0o777, path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}", hint="see that it and the folders above it are yours"
+        ) from error
+    try:
+        seen = json.loads(data)
+    except ValueError:
+        seen = None
+    wanted = local_info(connection, ports) | {MARK: cluster.id}
+    return ClientFile(mode, _owner(path), differences(wanted, seen) if isinstance(seen, dict) else tuple(wanted))
 
 
 def remove_client_file(cluster: Cluster, written: str = "") -> bool:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 
-ADVISED = r"`invoke (?:provision|status|teardown|stop|start|restart|renew|connect|shell|console)\b(?! --cluster)"
+ADVISED = (
+    r"`invoke (?:provision|status|teardown|stop|start|restart|renew|connect|shell|console|doctor|logs|ssh(?!-)"
+    r"|step\.[a-z]+)\b(?! --cluster)"
+)
 OF_A_PROVIDER = (
     r"`invoke (?:provision|status|teardown|stop|start|renew|console|clusters|regions|zones|types|prices|sweep"
-    r"|(?:images|keys)\.[a-z]+)\b(?![^`]* --template)"
+    r"|doctor|logs|ssh(?!-)|(?:images|keys|step)\.[a-z]+)\b(?![^`]* --template)"
 )
 
 

@@ -1,4 +1,4 @@
-"""What an account has, as lines for a person: clusters, keys, images, places, sizes, prices, leftovers.
+"""Lines for a person: what an account has (clusters, keys, images, places, sizes, prices, leftovers), and a diagnosis.
 
 Pure: values in, lines out; report.py prints them.
 """
@@ -10,8 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from .accounts import ImageInfo, KeyPair, Leftover, MachineType, Price, Region, Zone
+from .complaints import Examined, size
+from .diagnosis import Diagnosis
 from .machines import Found, Rate
 from .report import duration, since
+
+MAIN = ("ipyparallel", "pyzmq", "numpy")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], nothing: str) -> list[str]:
@@ -110,6 +114,38 @@ def leftovers(found: Sequence[Leftover]) -> list[str]:
     """What no live cluster covers, and why."""
     rows = [(str(one.kind), one.id, one.cluster, one.owner, _age(one.created), one.why) for one in found]
     return table(("", "id", "cluster", "owner", "made", "why"), rows, "nothing is left over")
+
+
+def diagnosis(seen: Diagnosis) -> list[str]:
+    """The main versions machine by machine, then what is wrong, each with its cure; what is well is only counted."""
+    here = ("here", seen.python, *(seen.versions.get(name, "") for name in MAIN))
+    rows = [(*here, "", "", ""), *(_examined(one) for one in seen.machines)]
+    lines = table(("machine", "Python", *MAIN, "clock", "disk free", "memory"), rows, "")
+    wrong = [one for one in seen.findings if one.level != "ok"]
+    lines += [
+        "",
+        *(line for one in wrong for line in (f"{one.level}: {one.machine}: {one.found}", f"  next: {one.cure}")),
+    ]
+    if not wrong:
+        return [*lines, f"all is well ({len(seen.findings)} things looked at)"]
+    counts = [(seen.count("error"), "error"), (seen.count("warning"), "warning")]
+    told = [f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in counts if number]
+    return [*lines, "", f"{' and '.join(told)}; {len(seen.findings) - len(wrong)} other things are well"]
+
+
+def _examined(one: Examined) -> tuple[str, ...]:
+    facts = one.facts
+    if facts is None:
+        return (one.name, *["?"] * (len(MAIN) + 1), "", "", "")
+    middle = sum(facts.ahead) / 2 if facts.ahead else 0.0
+    return (
+        one.name,
+        facts.python or "none",
+        *(facts.packages.get(name, "none") for name in MAIN),
+        f"{middle:+.1f} s" if facts.ahead else "",
+        size(min(disk.free for disk in facts.disks)) if facts.disks else "",
+        size(facts.memory) if facts.memory is not None else "",
+    )
 
 
 def _age(created: float) -> str:

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -246,11 +246,16 @@ def redraw(lines: Sequence[str]) -> None:
 
 def status_json(status: Status) -> str:
     """The status as one JSON object; times are seconds since the epoch, ages and leases seconds."""
-    return json.dumps(_plain(asdict(status)), indent=2)
+    return as_json(asdict(status))
+
+
+def as_json(value: Mapping[str, Any]) -> str:
+    """A value of plain fields as one JSON object."""
+    return json.dumps(_plain(value), indent=2)
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(item) for item in value]

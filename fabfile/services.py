@@ -121,6 +121,12 @@ class ServiceManager(Protocol):
     def state(self, host: Host, service: Service) -> dict[str, Look]:
         """A look at every instance, by instance."""
 
+    def names(self, service: Service) -> tuple[str, ...]:
+        """What the host's own commands call the instances, in their order."""
+
+    def read(self, shown: str, service: Service) -> dict[str, Look]:
+        """A look at every instance, by instance, in what bootscripts/examine.sh showed of this and other services."""
+
     def logs(self, host: Host, service: Service, lines: int = 50) -> str:
         """The service's own last log lines."""
 
@@ -164,12 +170,12 @@ def wait_for_svc(
         now = manager.state(host, service)
         if not now:
             raise _failed(manager, host, service, now, f"no instance of {service.name} is there")
-        hopeless = [_name(service, i) for i, look in now.items() if look.state in HOPELESS]
+        hopeless = [instance_name(service, i) for i, look in now.items() if look.state in HOPELESS]
         if hopeless:
             raise _failed(manager, host, service, now, f"{', '.join(hopeless)} cannot come up by waiting")
         for instance, look in now.items():
             marks.setdefault(instance, set()).update({look.mark} - {""})
-        looping = [_name(service, i) for i, seen in marks.items() if len(seen) > LOOPING]
+        looping = [instance_name(service, i) for i, seen in marks.items() if len(seen) > LOOPING]
         if looping:
             raise _failed(manager, host, service, now, f"{', '.join(looping)} ends each time soon after its start")
         if all(look.state is ServiceState.ONLINE and before.get(i) == look for i, look in now.items()):
@@ -182,14 +188,15 @@ def wait_for_svc(
         settle = max(settle, min(SLOWEST, settle * SLOWER))
 
 
-def _name(service: Service, instance: str) -> str:
+def instance_name(service: Service, instance: str) -> str:
+    """What an instance is called in what is told of it, under every service manager: ``ipengine@2``."""
     if instance.startswith(("svc:", f"{service.name.partition('@')[0]}@")):  # a whole name
         return instance
     return f"{service.name}@{instance}" if instance else service.name
 
 
 def _summary(service: Service, looks: Mapping[str, Look]) -> str:
-    return ", ".join(f"{_name(service, i)} {look.words or look.state}" for i, look in looks.items())
+    return ", ".join(f"{instance_name(service, i)} {look.words or look.state}" for i, look in looks.items())
 
 
 def _failed(

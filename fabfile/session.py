@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from invoke.exceptions import Exit
 
 from . import hooks, providers, record, report
+from .diagnosis import Diagnosis
 from .errors import ClusterError, NoSuchCluster, ProviderRefused, UsageError, addressed
 from .machines import Finding, Machine, Provider
 from .observation import foreign
@@ -215,10 +216,10 @@ def watching(look: Callable[[], Status], *, json: bool, watch: bool, cluster: st
     return seen
 
 
-def leave_with(status: Status) -> None:
-    """End the command with the status's exit code, when that is not 0."""
-    if status.exit_code:
-        raise Exit(code=status.exit_code)
+def leave_with(seen: Status | Diagnosis) -> None:
+    """End the command with the exit code of what was seen, when that is not 0."""
+    if seen.exit_code:
+        raise Exit(code=seen.exit_code)
 
 
 def none_such(run: Run) -> NoSuchCluster:

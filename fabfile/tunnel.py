@@ -110,11 +110,16 @@ def ensure_tunnel(
 ) -> Tunnel:
     """The same tunnel while it lives and leads where it should; else a new one, on the same ports if they are free."""
     if tunnel and alive(tunnel):
-        if (tunnel.endpoint, tunnel.targets) == (str(endpoint), wanted.targets):
+        if leads_to(tunnel, endpoint, wanted):
             return tunnel
         close_tunnel(tunnel)
     ports = tunnel.ports if tunnel else ()
     return open_tunnel(endpoint, credentials, wanted, folder, ports=ports, timeout=timeout, begun=begun)
+
+
+def leads_to(tunnel: Tunnel, endpoint: Endpoint, wanted: Connection) -> bool:
+    """Whether it was opened to that machine, and there to that controller's ports."""
+    return (tunnel.endpoint, tunnel.targets) == (str(endpoint), wanted.targets)
 
 
 def alive(tunnel: Tunnel) -> bool:
@@ -123,6 +128,17 @@ def alive(tunnel: Tunnel) -> bool:
     if child is not None and child.poll() is not None:
         del _children[tunnel.pid]
     return _started(tunnel.pid) == tunnel.started
+
+
+def silent_ports(tunnel: Tunnel, timeout: float = 1.0) -> tuple[int, ...]:
+    """Those of its local ports on which nobody listens; each is given so many seconds."""
+    silent = []
+    for port in tunnel.ports:
+        try:
+            socket.create_connection((LOOPBACK, port), timeout).close()
+        except OSError:
+            silent.append(port)
+    return tuple(silent)
 
 
 def close_tunnel(tunnel: Tunnel, timeout: float = 3.0) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fabfile.client_file import client_file_path, install_client_file, remove_client_file
+from fabfile.client_file import ClientFile, client_file_path, install_client_file, look, remove_client_file
 from fabfile.connection import FORWARDED, make
 from fabfile.errors import UsageError
 from fabfile.machines import Cluster
@@ -105,3 +105,23 @@ def test_our_own_is_removed_and_removing_nothing_is_fine():
     assert remove_client_file(OURS)
     assert not path.exists()
     assert not remove_client_file(OURS)
+
+
+def test_it_is_looked_at_as_it_lies_there():
+    assert look(OURS, CONNECTION, PORTS) is None
+    path = install_client_file(OURS, CONNECTION, PORTS)
+    assert look(OURS, CONNECTION, PORTS) == ClientFile(0o600, OURS.id, ())
+    path.chmod(0o640)
+    assert look(OURS, CONNECTION, [port + 1 for port in PORTS]) == ClientFile(
+        0o640, OURS.id, ("broadcast", "control", "iopub", "mux", "notification", "registration", "task")
+    )
+
+
+@pytest.mark.parametrize("content", ["not JSON", "[]", ""])
+def test_one_that_cannot_be_read_as_a_document_differs_in_everything(content):
+    client_file_path("ipython").parent.mkdir(parents=True)
+    client_file_path("ipython").write_text(content)
+    seen = look(OURS, CONNECTION, PORTS)
+    assert seen is not None
+    assert seen.owner is None
+    assert "registration" in seen.differing

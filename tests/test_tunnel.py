@@ -18,7 +18,7 @@ from fabfile import host_keys, hub, tunnel
 from fabfile.connection import FORWARDED, make
 from fabfile.errors import HostKeyError, RemoteError
 from fabfile.settings import Settings
-from fabfile.tunnel import Tunnel, alive, close_tunnel, ensure_tunnel, local_info, open_tunnel
+from fabfile.tunnel import Tunnel, alive, close_tunnel, ensure_tunnel, leads_to, local_info, open_tunnel, silent_ports
 from tests.loopback_cluster import LoopbackCluster, loopback_cluster, wait_until
 from tests.sshd import Sshd, make_host_key, serving
 
@@ -150,6 +150,19 @@ def test_a_tunnel_that_leads_elsewhere_is_replaced_on_the_same_ports(opened, ssh
         assert second.targets[0] == "127.0.0.1:19100"
     finally:
         close_tunnel(second)
+
+
+def test_ports_of_a_tunnel_are_silent_when_it_has_ended(opened):
+    assert silent_ports(opened) == ()
+    close_tunnel(opened)
+    assert silent_ports(opened) == opened.ports
+
+
+def test_a_tunnel_leads_to_one_machine_and_one_controller(opened, sshd):
+    moved, _ = make("127.0.0.2", Settings(first_port=19100))
+    assert leads_to(opened, sshd.endpoint, NOBODY)
+    assert not leads_to(opened, sshd.endpoint, moved)
+    assert not leads_to(opened, replace(sshd.endpoint, port=sshd.endpoint.port + 1), NOBODY)
 
 
 def test_a_remembered_port_that_is_taken_gives_new_ports(opened, sshd, tmp_path):

@@ -168,12 +168,21 @@ class Smf:
     def state(self, host: Host, service: Service) -> dict[str, Look]:
         """A look at every instance, by instance; the mark is the number of its contract, new at each start."""
         waiting = WAITING if service.name == "ipcontroller" else ""
-        looks = parse_look(host.script(SERVICES_SH, "look", waiting, *fmris(service), sudo=True).stdout)
+        shown = host.script(SERVICES_SH, "look", waiting, *fmris(service), sudo=True).stdout
         if service.name not in KINDS:
-            return alone(looks)
+            return alone(parse_look(shown))
         if not service.instances:  # engines that were taken out of use stay known to SMF
-            used = {name: look for name, look in looks.items() if look.state is not ServiceState.DISABLED}
+            used = {name: look for name, look in parse_look(shown).items() if look.state is not ServiceState.DISABLED}
             return {name.rpartition(f":{ENGINE_PREFIX}")[2]: look for name, look in used.items()}
+        return self.read(shown, service)
+
+    def names(self, service: Service) -> tuple[str, ...]:
+        """The full names of its instances."""
+        return fmris(service)
+
+    def read(self, shown: str, service: Service) -> dict[str, Look]:
+        """The looks in what ``services.sh look`` printed, or would have, of its instances and perhaps of others."""
+        looks = parse_look(shown)
         absent = Look(ServiceState.ABSENT, words="matches no instance")
         names = zip(service.instances, fmris(service), strict=True)
         return {instance: looks.get(name, absent) for instance, name in names}

@@ -169,13 +169,23 @@ class Systemd:
 
     def state(self, host: Host, service: Service) -> dict[str, Look]:
         """A look at every instance, by instance; the mark is systemd's id of this one start."""
-        names = units(service)
-        looks = parse_show(host.run("systemctl", "show", f"--property={','.join(PROPERTIES)}", *names).stdout)
+        shown = host.run("systemctl", "show", f"--property={','.join(PROPERTIES)}", *units(service)).stdout
         if service.name not in KINDS:
-            return alone(looks)
+            return alone(parse_show(shown))
         if not service.instances:
-            return {re.sub(r".*@(.*)\..*", r"\1", name): look for name, look in looks.items()}
-        return {instance: looks[name] for instance, name in zip(service.instances, names, strict=True)}
+            return {re.sub(r".*@(.*)\..*", r"\1", name): look for name, look in parse_show(shown).items()}
+        return self.read(shown, service)
+
+    def names(self, service: Service) -> tuple[str, ...]:
+        """The names of its units."""
+        return units(service)
+
+    def read(self, shown: str, service: Service) -> dict[str, Look]:
+        """The looks in what ``systemctl show`` printed of its units and perhaps of others."""
+        looks = parse_show(shown)
+        absent = Look(ServiceState.ABSENT, words="not shown")
+        names = zip(service.instances, units(service), strict=True)
+        return {instance: looks.get(unit, absent) for instance, unit in names}
 
     def logs(self, host: Host, service: Service, lines: int = 50) -> str:
         """The last lines that the units' processes wrote, and systemd about them."""

@@ -11,7 +11,7 @@ import pytest
 from fabfile import host_keys
 from tests.e2e.cluster import UserCluster, until
 from tests.e2e.machines import BareHost, audit, bare_hosts
-from tests.e2e.smf_hosts import become_smartos, left_on
+from tests.e2e.smf_hosts import TORNADO, become_smartos, left_on
 
 pytestmark = pytest.mark.e2e
 
@@ -63,6 +63,30 @@ def test_hosts_of_both_kinds_become_one_cluster(cluster: UserCluster) -> None:
     assert (status["state"], status["engines"]) == ("healthy", 3)
     assert 7000 < status["lease_left"] <= 7200
     assert "nothing to do" in cluster.invoke("provision", "--engines", "3")
+
+
+def test_the_doctor_examines_hosts_of_both_kinds(cluster: UserCluster, hosts: list[BareHost]) -> None:
+    said = json.loads(cluster.invoke("doctor", "--json"))
+    facts = {one["name"]: one["facts"] for one in said["machines"]}
+    assert [facts[name]["manager"] for name in ("controller", "engine-0", "engine-1", "engine-2")] == [
+        *("smf", "smf", "smf", "systemd"),
+    ]
+    for one in facts.values():
+        assert {service["look"]["state"] for service in one["services"]} == {"online"}
+        assert "ipyfleet-lease" in [service["name"] for service in one["services"]]
+        assert one["files"][1] >= 4096
+    wrong = [one for one in said["findings"] if one["level"] != "ok"]
+    assert {(one["level"], one["machine"]) for one in wrong} == {
+        *(("warning", name) for name in ("controller", "engine-0", "engine-1")),  # their pkgsrc has another tornado
+    }
+    assert [one["found"] for one in wrong if f"tornado {TORNADO} (here " not in one["found"]] == []
+    hosts[1].ssh("svcadm disable -s svc:/site/ipyfleet-repair:default")
+    (found,) = [
+        one for one in json.loads(cluster.invoke("doctor", "--json", code=1))["findings"] if one["level"] == "error"
+    ]
+    assert (found["machine"], found["found"]) == ("engine-1", "ipyfleet-repair is disabled (DIS -)")
+    assert "--command 'svcadm enable svc:/site/ipyfleet-repair:default'" in found["cure"]
+    hosts[1].ssh("svcadm enable -s svc:/site/ipyfleet-repair:default")
 
 
 def test_an_engine_and_then_the_controller_that_are_killed_come_back(
