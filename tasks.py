@@ -10,7 +10,19 @@ from invoke.collection import Collection
 from invoke.context import Context
 
 from fabfile.command_line import task
-from fabfile.commands import access, account, configuration, doctor, files, images, keys, machines, project, steps
+from fabfile.commands import (
+    access,
+    account,
+    clients,
+    configuration,
+    doctor,
+    files,
+    images,
+    keys,
+    machines,
+    project,
+    steps,
+)
 from fabfile.commands.options import ADOPT, CLUSTER, TEMPLATE, YES
 from fabfile.errors import UsageError
 
@@ -119,6 +131,8 @@ def teardown(
 
 ns = Collection(provision, status, teardown, machines.stop, machines.start, project.test)
 for one in (configuration.init, configuration.config, configuration.completion):
+    ns.add_task(one)
+for one in (clients.connect, clients.disconnect, clients.shell, clients.notebook):
     ns.add_task(one)
 for one in (access.ssh, access.ssh_config, access.logs, doctor.doctor, files.run, files.put, files.get):
     ns.add_task(one)

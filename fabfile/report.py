@@ -124,6 +124,11 @@ def files(count: int) -> str:
     return _count(count, "file")
 
 
+def engines(count: int) -> str:
+    """So many engines."""
+    return _count(count, "engine")
+
+
 def _size(count: int) -> str:
     size, unit = float(count), "B"
     for larger in ("kB", "MB", "GB", "TB"):

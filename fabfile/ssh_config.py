@@ -24,7 +24,7 @@ STRICT = """\
     LogLevel ERROR
     PermitLocalCommand no
     ServerAliveCountMax 3
-    ServerAliveInterval 15
+    ServerAliveInterval 5
     StrictHostKeyChecking yes
     UpdateHostKeys no
     UserKnownHostsFile {known_hosts}

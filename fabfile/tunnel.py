@@ -1,8 +1,9 @@
 """The tunnel: one ``ssh -N`` of ours that carries every client channel from this computer to the controller's machine.
 
 It outlives the command that opened it, is found again by process id and start time, and keeps its local ports, so that
-Clients which run go on after it was opened anew. ipyparallel's own tunnels are one process a channel and no use under
-CURVE. That an open tunnel proves no hub is for the caller to remember.
+Clients which run go on after it was opened anew: by keep-tunnel.sh, when ssh has ended, or by a command of ours.
+ipyparallel's own tunnels are one process a channel and no use under CURVE. That an open tunnel proves no hub is for the
+caller to remember.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from .host_keys import replace_file
 from .remote import Credentials, Endpoint
 from .ssh_config import ssh_config
 
-CONFIG, LOG = "tunnel.ssh_config", "tunnel.log"
+CONFIG, LOG, UP = "tunnel.ssh_config", "tunnel.log", "tunnel.up"
+KEEPER = Path(__file__).with_name("keep-tunnel.sh")
+AGAIN = 4.0  # seconds that a connection which was lost has to come back when somebody asks for it
 HOST = "controller"
 PORTS = range(20000, 32000)  # below the ports that Linux and macOS give to connections
 TRIES = 4
@@ -37,7 +40,7 @@ _children: dict[int, subprocess.Popen[bytes]] = {}  # started by this very proce
 class Tunnel:
     """A tunnel that was opened: the process by id and start time, its loopback ports in the order of FORWARDED.
 
-    ``endpoint`` and ``targets`` say where it leads.
+    ``endpoint`` and ``targets`` say where it leads. The process is the one that keeps ssh running, in a group with it.
     """
 
     pid: int
@@ -67,6 +70,7 @@ def open_tunnel(
     host key, RemoteError with ssh's own words when the tunnel is not up within ``timeout`` seconds.
     """
     config = folder / CONFIG
+    (folder / UP).unlink(missing_ok=True)
     replace_file(config, ssh_config(endpoint, credentials, HOST, timeout).encode())
     deadline = time.monotonic() + timeout
     for _ in range(TRIES):
@@ -76,6 +80,7 @@ def open_tunnel(
         try:
             begun(tunnel)
             if up := _comes_up(tunnel, deadline):
+                (folder / UP).touch()
                 return tunnel
         finally:
             if not up:
@@ -108,11 +113,23 @@ def ensure_tunnel(
     timeout: float = 15.0,
     begun: OnBegun = lambda tunnel: None,
 ) -> Tunnel:
-    """The same tunnel while it lives and leads where it should; else a new one, on the same ports if they are free."""
-    if tunnel and alive(tunnel):
-        if leads_to(tunnel, endpoint, wanted):
+    """The same tunnel while it lives and leads where it should; else a new one, on the same ports if they are free.
+
+    One that is waiting for its connection to come back is told to try at once. Raises RemoteError, leaving it at that,
+    when it does not come back.
+    """
+    if tunnel and alive(tunnel) and leads_to(tunnel, endpoint, wanted):
+        if _listens(tunnel) or _comes_back(tunnel):
             return tunnel
+        if alive(tunnel):
+            raise RemoteError(
+                f"the connection to {endpoint} is lost; it is tried again as long as that takes",
+                seen=(folder / LOG).read_text(errors="replace"),
+                hint="see whether this computer's network is up; `invoke status` says whether the machine is there",
+            )
+    if tunnel:
         close_tunnel(tunnel)
+        _end_orphans(tunnel, folder)
     ports = tunnel.ports if tunnel else ()
     return open_tunnel(endpoint, credentials, wanted, folder, ports=ports, timeout=timeout, begun=begun)
 
@@ -165,25 +182,47 @@ def _start(endpoint: Endpoint, wanted: Connection, ports: tuple[int, ...], confi
         for word in ("-L", f"{LOOPBACK}:{port}:{target}")
     ]
     replace_file(log, b"")
-    with log.open("ab") as errors:
-        # Its own session and none of our streams: `provision | tee` ends when provision does, Ctrl-C spares the tunnel.
-        child = subprocess.Popen(
-            ("ssh", "-F", str(config), "-N", *forwards, HOST),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            start_new_session=True,
-        )
+    # Its own session and none of our streams: `provision | tee` ends when provision does, Ctrl-C spares the tunnel.
+    child = subprocess.Popen(
+        ("sh", str(KEEPER), str(log.parent), "ssh", "-F", str(config), "-N", *forwards, HOST),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     _children[child.pid] = child
     return Tunnel(child.pid, _started(child.pid), ports, str(endpoint), wanted.targets)
 
 
 def _comes_up(tunnel: Tunnel, deadline: float) -> bool:
     while alive(tunnel) and time.monotonic() < deadline:
-        with suppress(OSError), socket.create_connection((LOOPBACK, tunnel.ports[0]), 1.0):
+        if _listens(tunnel):
             return alive(tunnel)
         time.sleep(LOOK)
     return False
+
+
+def _comes_back(tunnel: Tunnel) -> bool:
+    """Whether a tunnel that lost its connection has it again soon."""
+    with suppress(ProcessLookupError):
+        os.kill(tunnel.pid, signal.SIGUSR1)
+    return _comes_up(tunnel, time.monotonic() + AGAIN)
+
+
+def _listens(tunnel: Tunnel) -> bool:
+    with suppress(OSError), socket.create_connection((LOOPBACK, tunnel.ports[0]), 1.0):
+        return True
+    return False
+
+
+def _end_orphans(tunnel: Tunnel, folder: Path) -> None:
+    """End what is left of a tunnel whose first process is gone: its ssh would hold the ports."""
+    config = os.fsencode(folder / CONFIG)
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, IndexError):
+            group = int((process / "stat").read_text().rpartition(")")[2].split()[2])
+            if group == tunnel.pid and config in (process / "cmdline").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def _started(pid: int) -> str:

@@ -77,7 +77,8 @@ def test_every_channel_works_through_one_ssh_and_closing_leaves_no_process(clust
     info = local_info(cluster.connection, one)
     assert sorted(hub.registered(info)) == [0, 1]
     assert hub.probe(info, [0, 1]) == {0, 1}
-    assert ssh_processes(tmp_path) == [one.pid]
+    assert one.pid in ssh_processes(tmp_path)
+    assert len(ssh_processes(tmp_path)) == 2  # ssh, and what keeps it running
     close_tunnel(one)
     assert not alive(one)
     assert ssh_processes(tmp_path) == []
@@ -88,7 +89,7 @@ def test_a_client_goes_on_when_the_tunnel_died_and_was_opened_again(cluster, ssh
     first = open_tunnel(sshd.endpoint, sshd.credentials, cluster.connection, tmp_path)
     with ipyparallel.Client(local_info(cluster.connection, first)) as client:
         assert client[:].apply_sync(os.getppid)
-        os.kill(first.pid, signal.SIGKILL)
+        os.killpg(first.pid, signal.SIGKILL)
         wait_until(lambda: not alive(first))
         task = client[0].apply_async(os.getpid)
         second = ensure_tunnel(first, sshd.endpoint, sshd.credentials, cluster.connection, tmp_path)
@@ -99,6 +100,80 @@ def test_a_client_goes_on_when_the_tunnel_died_and_was_opened_again(cluster, ssh
             assert client.load_balanced_view().apply_async(os.getpid).get(timeout=20) > 0
         finally:
             close_tunnel(second)
+
+
+def ssh_of(one: Tunnel, folder: Path) -> int:
+    """The ssh of a tunnel, which is not its first process."""
+    wait_until(lambda: len(ssh_processes(folder)) == 2)
+    (found,) = set(ssh_processes(folder)) - {one.pid}
+    return found
+
+
+def test_a_client_goes_on_by_itself_when_only_the_connection_was_lost(cluster, sshd, tmp_path):
+    one = open_tunnel(sshd.endpoint, sshd.credentials, cluster.connection, tmp_path)
+    try:
+        with ipyparallel.Client(local_info(cluster.connection, one)) as client:
+            assert client[:].apply_sync(os.getppid)
+            os.kill(ssh_of(one, tmp_path), signal.SIGKILL)
+            wait_until(lambda: not tunnel._listens(one))
+            task = client[0].apply_async(os.getpid)
+            assert task.get(timeout=20) > 0
+            assert alive(one)
+    finally:
+        close_tunnel(one)
+    assert ssh_processes(tmp_path) == []
+
+
+def test_one_that_waits_for_its_connection_tries_at_once_when_it_is_asked_for(cluster, sshd, tmp_path):
+    one = open_tunnel(sshd.endpoint, sshd.credentials, cluster.connection, tmp_path)
+    try:
+        os.kill(ssh_of(one, tmp_path), signal.SIGTERM)
+        wait_until(lambda: not tunnel._listens(one))
+        again = ensure_tunnel(one, sshd.endpoint, sshd.credentials, cluster.connection, tmp_path)
+        assert again is one
+        assert sorted(hub.registered(local_info(cluster.connection, one))) == [0, 1]
+    finally:
+        close_tunnel(one)
+
+
+def test_a_connection_that_does_not_come_back_is_told_and_tried_further(sshd, tmp_path):
+    one = open_tunnel(sshd.endpoint, sshd.credentials, NOBODY, tmp_path)
+    try:
+        sshd.stop()
+        wait_until(lambda: not tunnel._listens(one))
+        with pytest.raises(RemoteError, match="is lost; it is tried again"):
+            ensure_tunnel(one, sshd.endpoint, sshd.credentials, NOBODY, tmp_path)
+        assert alive(one)
+    finally:
+        close_tunnel(one)
+
+
+def test_it_ends_when_the_host_shows_another_key(sshd, tmp_path):
+    one = open_tunnel(sshd.endpoint, sshd.credentials, NOBODY, tmp_path)
+    sshd.credentials.known_hosts.write_text("")
+    os.kill(ssh_of(one, tmp_path), signal.SIGKILL)
+    wait_until(lambda: not alive(one))
+
+
+def test_it_ends_when_the_cluster_was_removed_here(sshd, tmp_path):
+    one = open_tunnel(sshd.endpoint, sshd.credentials, NOBODY, tmp_path)
+    ssh = ssh_of(one, tmp_path)
+    (tmp_path / tunnel.CONFIG).unlink()
+    os.kill(ssh, signal.SIGKILL)
+    wait_until(lambda: not alive(one))
+
+
+def test_an_ssh_that_nobody_keeps_any_more_gives_the_ports_back(cluster, sshd, tmp_path):
+    first = open_tunnel(sshd.endpoint, sshd.credentials, cluster.connection, tmp_path)
+    ssh_of(first, tmp_path)
+    os.kill(first.pid, signal.SIGKILL)
+    wait_until(lambda: not alive(first))
+    second = ensure_tunnel(first, sshd.endpoint, sshd.credentials, cluster.connection, tmp_path)
+    try:
+        assert second.ports == first.ports
+        assert len(ssh_processes(tmp_path)) == 2
+    finally:
+        close_tunnel(second)
 
 
 def test_it_may_be_opened_before_the_hub_listens(sshd, tmp_path):
@@ -258,7 +333,7 @@ def test_a_gateway_is_passed_with_the_same_strictness(cluster, sshd, tmp_path):
         host_keys.pin(sshd.credentials.known_hosts, gateway.endpoint, [gateway.host_key])
         one = open_tunnel(through, sshd.credentials, cluster.connection, tmp_path)
         assert sorted(hub.registered(local_info(cluster.connection, one))) == [0, 1]
-        assert len(ssh_processes(tmp_path)) == 2
+        assert len(ssh_processes(tmp_path)) == 3
         assert len(gateway.sessions()) == 1
         close_tunnel(one)
         wait_until(lambda: ssh_processes(tmp_path) == [])
