@@ -10,7 +10,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 
 from fabfile.command_line import task
-from fabfile.commands import access, account, images, keys, machines, project, steps
+from fabfile.commands import access, account, images, keys, logs, machines, project, steps
 from fabfile.commands.options import ADOPT, CLUSTER, TEMPLATE, YES
 from fabfile.errors import UsageError
 
@@ -118,7 +118,7 @@ def teardown(
 
 
 ns = Collection(provision, status, teardown, machines.stop, machines.start, project.test)
-for one in (access.ssh, access.ssh_config, access.logs):
+for one in (access.ssh, access.ssh_config, logs.logs):
     ns.add_task(one)
 for one in (account.clusters, account.sweep, account.renew, account.console):
     ns.add_task(one)
