@@ -65,7 +65,8 @@ class Follower:
 
     def _note(self) -> None:
         assert self.process.stderr is not None
-        self.notes += [line.rstrip("\n") for line in self.process.stderr]
+        for line in self.process.stderr:
+            self.notes.append(line.rstrip("\n"))
 
     def hear(self, *parts: str, timeout: float = 30) -> str:
         """The next line with all these parts."""
@@ -104,9 +105,9 @@ def readers(user: UserCluster, *machines: str) -> list[str]:
 
 
 def write(user: UserCluster, machine: str, unit: str, text: str) -> None:
-    """Have a line be in a unit's journal as if the unit had written it."""
-    script = f"printf 'MESSAGE={text}\\n_SYSTEMD_UNIT={unit}\\nUNIT={unit}\\n' | sudo logger --journald"
-    user.ssh(machine, script)
+    """Have a line be in a unit's journal: one of root's about the unit's main process."""
+    about = f"OBJECT_PID=$(systemctl show --property=MainPID --value {unit})"
+    user.ssh(machine, f"printf '%s\\n' 'MESSAGE={text}' \"{about}\" | sudo logger --journald")
 
 
 def test_new_lines_of_all_machines_until_ctrl_c_and_nothing_is_left(user: UserCluster) -> None:
