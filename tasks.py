@@ -19,6 +19,7 @@ from fabfile.commands import (
     files,
     images,
     keys,
+    logs,
     machines,
     project,
     steps,
@@ -134,7 +135,7 @@ for one in (configuration.init, configuration.config, configuration.completion):
     ns.add_task(one)
 for one in (clients.connect, clients.disconnect, clients.shell, clients.notebook):
     ns.add_task(one)
-for one in (access.ssh, access.ssh_config, access.logs, doctor.doctor, files.run, files.put, files.get):
+for one in (access.ssh, access.ssh_config, logs.logs, doctor.doctor, files.run, files.put, files.get):
     ns.add_task(one)
 for one in (account.clusters, account.sweep, account.renew, account.console):
     ns.add_task(one)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from . import service_managers
 from .errors import ClusterError, NoSuchCluster, UsageError, at_machine
@@ -14,10 +15,13 @@ from .host_keys import replace_file
 from .kinds import nearest
 from .machines import ROLES, Found, Machine, MachineState
 from .observation import LOOK
-from .remote import Endpoint, Outcome, each
+from .remote import Endpoint, Host, Outcome, each
 from .run import Run
-from .services import CONTROLLER, engine_service
+from .services import CONTROLLER, Service, Stretch, engine_service
 from .ssh_config import snippet
+
+R = TypeVar("R")
+Asked = tuple[Outcome[Machine, R], ...]
 
 CONFIG = "ssh_config"
 
@@ -82,31 +86,56 @@ def logins(run: Run, machines: Sequence[Machine]) -> Callable[[Machine, str], tu
     replace_file(path, configuration(run, machines).encode())
 
     def words(machine: Machine, command: str) -> tuple[str, ...]:
-        _refuse_unreachable(machine)
+        reachable(machine)
         return ("ssh", "-F", str(path), name_of(run, machine), *([command] if command else []))
 
     return words
 
 
-def _refuse_unreachable(machine: Machine) -> None:
+def reachable(machine: Machine) -> Endpoint:
+    """Where the machine is reached; raises ClusterError for one that is off or has no address."""
     if machine.state is not MachineState.RUNNING or machine.endpoint is None:
         raise ClusterError(
             f"it is {machine.state}" + ("" if machine.endpoint else ", without an address"),
             machine=machine.name,
             hint="`invoke start` starts what is stopped, `invoke provision` replaces what is broken",
         )
+    return machine.endpoint
 
 
-def last_lines(run: Run, machines: Sequence[Machine], lines: int) -> tuple[Outcome[Machine, str], ...]:
-    """The last lines that the services of each machine wrote, asked of all at once; an error for one that is silent."""
+def service_on(run: Run, machine: Machine) -> Service:
+    """The controller, or the engines that the machine was given."""
+    numbers = [slot.number for slot in sorted(run.record.assigned) if slot.index == machine.index]
+    return CONTROLLER if machine.role == "controller" else engine_service(numbers)
 
-    def ask(machine: Machine) -> str:
-        numbers = [slot.number for slot in sorted(run.record.assigned) if slot.index == machine.index]
-        service = CONTROLLER if machine.role == "controller" else engine_service(numbers)
+
+def on_each(run: Run, machines: Sequence[Machine], work: Callable[[Host, Machine], R]) -> Asked[R]:
+    """What the work gave on each machine, on all at once; an error for one that does not answer."""
+
+    def ask(machine: Machine) -> R:
+        reachable(machine)
         try:
             with run.open(machine, LOOK) as host:
-                return service_managers.detect(host).logs(host, service, lines).rstrip("\n")
+                return work(host, machine)
         except ClusterError as error:
             raise at_machine(error, machine.name) from None
 
     return each(machines, ask)
+
+
+def last_lines(run: Run, machines: Sequence[Machine], lines: int) -> Asked[str]:
+    """The last lines that the services of each machine wrote."""
+
+    def ask(host: Host, machine: Machine) -> str:
+        return service_managers.detect(host).logs(host, service_on(run, machine), lines).rstrip("\n")
+
+    return on_each(run, machines, ask)
+
+
+def past_lines(run: Run, machines: Sequence[Machine], stretch: Stretch) -> Asked[str]:
+    """A stretch of what the services of each machine wrote."""
+
+    def ask(host: Host, machine: Machine) -> str:
+        return service_managers.detect(host).past(host, service_on(run, machine), stretch).rstrip("\n")
+
+    return on_each(run, machines, ask)

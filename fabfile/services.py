@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from .errors import ServiceFailed
@@ -52,6 +53,14 @@ class Look:
     state: ServiceState
     mark: str = ""
     words: str = ""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """How much of a log: its last ``lines`` (None: all), none older than ``since`` seconds (None: of any age)."""
+
+    lines: int | None = None
+    since: float | None = None
 
 
 def alone(looks: Mapping[str, Look]) -> dict[str, Look]:
@@ -129,6 +138,15 @@ class ServiceManager(Protocol):
 
     def logs(self, host: Host, service: Service, lines: int = 50) -> str:
         """The service's own last log lines."""
+
+    def past(self, host: Host, service: Service, stretch: Stretch) -> str:
+        """What the service's logs hold, whichever start it is of and whatever became of it."""
+
+    def following(self, service: Service, stretch: Stretch) -> tuple[Path, tuple[str, ...]]:
+        """The script, and its arguments, that as root writes that stretch of the logs and then what comes.
+
+        It ends with its standard input, that is with the connection, and leaves nothing behind.
+        """
 
     def lease_left(self, host: Host) -> float | None:
         """Seconds until the host's lease ends; None without a lease."""

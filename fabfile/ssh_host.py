@@ -104,8 +104,7 @@ class SshHost:
     def _script(
         self, path: Path, args: Sequence[str], sudo: bool, timeout: float, stdin: Iterable[bytes]
     ) -> tuple[int, bytes, bytes]:
-        words = ("sh", "-c", _without_comments(SCRIPTS / "from-stdin.sh"), path.name, END_OF_SCRIPT, *args)
-        text = path.read_bytes().rstrip(b"\n") + f"\n{END_OF_SCRIPT}\n".encode()
+        words, text = sent(path, args)
         return self._bounded(words, sudo, timeout, itertools.chain([text], stdin))
 
     @functools.cached_property
@@ -188,6 +187,12 @@ class SshHost:
             seen=seen,
             hint="see whether the machine is up, then run the same command again: it goes on where it stopped",
         )
+
+
+def sent(path: Path, args: Sequence[str]) -> tuple[tuple[str, ...], bytes]:
+    """A script of this project as it travels: the words that run it, and what is to stand first on their input."""
+    words = ("sh", "-c", _without_comments(SCRIPTS / "from-stdin.sh"), path.name, END_OF_SCRIPT, *args)
+    return words, path.read_bytes().rstrip(b"\n") + f"\n{END_OF_SCRIPT}\n".encode()
 
 
 def _converse(

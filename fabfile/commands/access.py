@@ -1,4 +1,4 @@
-"""Onto the machines: a shell, a line of shell, a configuration for OpenSSH's own programs, and the services' logs."""
+"""Onto the machines: a shell, a line of shell, and a configuration for OpenSSH's own programs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from pathlib import Path
 from invoke.context import Context
 
 from ..command_line import task
-from ..errors import UsageError, raise_together
+from ..errors import UsageError
 from .options import CLUSTER, TEMPLATE
-
-ON = "controller, engines, all, or names of machines with commas between them (default: all)"
 
 
 @task(
@@ -53,21 +51,3 @@ def ssh_config(c: Context, file: str = "", cluster: str = "", template: str = ""
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", hint="name another --file") from error
     report.say(f"{path}: put `Include {path}` first into ~/.ssh/config, then `ssh {run.settings.cluster}-controller`")
-
-
-@task(
-    help={"on": ON, "lines": "how many lines of each machine (default: 20)", "cluster": CLUSTER, "template": TEMPLATE}
-)
-def logs(c: Context, on: str = "all", lines: str = "20", cluster: str = "", template: str = "") -> None:
-    """The last lines that controller and engines wrote, machine by machine."""
-    from .. import access, report, session
-
-    if not (lines.isascii() and lines.isdigit() and int(lines)):
-        raise UsageError(f"--lines {lines!r} is not a whole number above 0")
-    run = session.open_run(c, cluster=cluster, template=template)
-    failures = []
-    for one in access.last_lines(run, access.chosen(access.machines_of(run), on), int(lines)):
-        if one.error is None:
-            report.say(f"== {one.item.name} ==\n{one.value or '(nothing)'}")
-        failures += session.known_failures([one.error])
-    raise_together(failures)

@@ -10,8 +10,7 @@ from invoke.exceptions import Exit
 
 from ..command_line import task, trailing_words
 from ..errors import UsageError
-from .access import ON
-from .options import CLUSTER, TEMPLATE
+from .options import CLUSTER, ON, TEMPLATE
 
 if TYPE_CHECKING:
     from ..labour import Work

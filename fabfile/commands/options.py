@@ -5,3 +5,4 @@ TEMPLATE = "which template of the settings to use (default: local, or what the c
 MACHINE = "one machine, by the name that status shows (default: all)"
 YES = "do not ask"
 ADOPT = "also when the cluster is not in this computer's record"
+ON = "controller, engines, all, or names of machines with commas between them (default: all)"

@@ -21,10 +21,11 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..remote import File, Host, Then
-from ..services import LEASE, Look, Service, ServiceState, alone
+from ..services import LEASE, Look, Service, ServiceState, Stretch, alone
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES_SH = ROOT / "smf" / "services.sh"
+LOG_LINES_SH = ROOT / "smf" / "log-lines.sh"
 MANIFEST_FOLDER = "/var/svc/manifest/site"
 SCRIPT_FOLDER = "/opt/ipyfleet/libexec"
 VALUE_FOLDER = "/etc/ipyfleet"
@@ -191,6 +192,14 @@ class Smf:
         """What SMF says of instances that are not online, then the last lines of their last start; else of all."""
         return host.script(SERVICES_SH, "logs", str(lines), *fmris(service), sudo=True).stdout
 
+    def past(self, host: Host, service: Service, stretch: Stretch) -> str:
+        """What the log of each instance holds, one after the other; smf/log-lines.sh says how ages are known."""
+        return host.script(LOG_LINES_SH, "past", *_limits(stretch), *fmris(service), sudo=True).stdout
+
+    def following(self, service: Service, stretch: Stretch) -> tuple[Path, tuple[str, ...]]:
+        """The script that follows the logs of the instances that there are by then, with its arguments."""
+        return LOG_LINES_SH, ("follow", *_limits(stretch), *fmris(service))
+
     def lease_left(self, host: Host) -> float | None:
         """Seconds until the lease of this host ends; None without a lease."""
         shown = host.script(SERVICES_SH, "lease", LEASE_NOTE, *fmris(LEASE), sudo=True).stdout.split()
@@ -198,6 +207,11 @@ class Smf:
             return None
         left, written, now = map(float, shown)
         return left - min(max(0.0, now - written), left)  # the clock may have been set since
+
+
+def _limits(stretch: Stretch) -> tuple[str, str]:
+    lines = "all" if stretch.lines is None else str(stretch.lines)
+    return lines, "" if stretch.since is None else str(math.ceil(stretch.since))
 
 
 def fmris(service: Service) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ timer's.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,10 +27,11 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..remote import File, Host, Then
-from ..services import LEASE, Look, Service, ServiceState, alone
+from ..services import LEASE, Look, Service, ServiceState, Stretch, alone
 
 ROOT = Path(__file__).resolve().parents[2]
 UNITS_SH = ROOT / "systemd" / "units.sh"
+FOLLOW_SH = ROOT / "bootscripts" / "follow-journal.sh"
 UNIT_FOLDER = "/etc/systemd/system"
 SCRIPT_FOLDER = "/opt/ipyfleet/libexec"
 VALUE_FOLDER = "/etc/ipyfleet"
@@ -189,9 +191,15 @@ class Systemd:
 
     def logs(self, host: Host, service: Service, lines: int = 50) -> str:
         """The last lines that the units' processes wrote, and systemd about them."""
-        chosen = [f"--unit={name}" for name in _logged(service)]
-        words = ("journalctl", "--quiet", "--no-pager", "--output=short-iso", f"--lines={lines}", *chosen)
-        return host.run(*words, sudo=True).stdout
+        return self.past(host, service, Stretch(lines))
+
+    def past(self, host: Host, service: Service, stretch: Stretch) -> str:
+        """What the journal holds of the units."""
+        return host.run("journalctl", *_journal(service, stretch), sudo=True).stdout
+
+    def following(self, service: Service, stretch: Stretch) -> tuple[Path, tuple[str, ...]]:
+        """The script that follows the journal, with its arguments."""
+        return FOLLOW_SH, _journal(service, stretch)
 
     def lease_left(self, host: Host) -> float | None:
         """Seconds until the lease of this host ends; None without a lease."""
@@ -280,6 +288,14 @@ def seconds(span: str) -> float | None:
 
 def _script_path(name: str) -> str:
     return f"{SCRIPT_FOLDER}/{name.removesuffix('.sh')}"
+
+
+def _journal(service: Service, stretch: Stretch) -> tuple[str, ...]:
+    """The words for journalctl."""
+    lines = "all" if stretch.lines is None else str(stretch.lines)
+    since = () if stretch.since is None else (f"--since=-{math.ceil(stretch.since)}s",)
+    chosen = [f"--unit={name}" for name in _logged(service)]
+    return ("--quiet", "--no-pager", "--output=short-iso", f"--lines={lines}", *since, *chosen)
 
 
 def _logged(service: Service) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ registered with serves nobody until it is restarted.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from fabfile.connection import FORWARDED
 from fabfile.connection_files import CURVE, ENGINE, SERVICE_SECURITY
 from fabfile.machines import Machine, MachineState
 from fabfile.remote import File, Outcome, Result
-from fabfile.services import Look, Service, ServiceState
+from fabfile.services import Look, Service, ServiceState, Stretch
 from fabfile.settings import Settings
 from fabfile.software import Software
 from fabfile.state import Store
@@ -48,6 +49,7 @@ class HostState:
     files: dict[str, bytes] = field(default_factory=dict)
     running: dict[tuple[str, str], int] = field(default_factory=dict)
     started_with: dict[tuple[str, str], bytes] = field(default_factory=dict)  # the values it read at its start
+    logs: dict[str, str] = field(default_factory=dict)  # by service
     met: dict[str, int] = field(default_factory=dict)  # engine number → the controller's start it registered with
 
 
@@ -150,6 +152,11 @@ class FakeHost:
         """The survey, and who has logged in; the software is what it should be."""
         if path.name == "login-user.sh":
             return Result(args, 0, "ipyfleet\n1000:1000\n/home/ipyfleet\n", "")
+        if path.name == "versions.sh":
+            return Result(args, 0, "SunOS\n", "")
+        if path.name == "secret-digest.sh":
+            secret = json.loads(self.state.files.get(args[0], b"{}")).get("secret", "")
+            return Result(args, 0, hashlib.sha256(secret.encode()).hexdigest() + "\n", "")
         assert path.name == "survey.sh", f"a fake host has its software already, yet {path.name} is run"
         marks = {name: self.state.files.get(f"{deployment.MARKS}/{name}.deployed", b"") for name in MARKED}
         facts = {"manager": "fake", "machine": "x86_64", "software": SOFTWARE.id} | {
@@ -266,6 +273,10 @@ class FakeManager:
     def logs(self, host: FakeHost, service: Service, lines: int = 50) -> str:
         """Nothing is logged."""
         return ""
+
+    def past(self, host: FakeHost, service: Service, stretch: Stretch) -> str:
+        """What a test has said."""
+        return host.state.logs.get(service.name, "")
 
     def lease_left(self, host: FakeHost) -> float | None:
         """As long as it was set for."""
