@@ -55,7 +55,7 @@ def shell(c: Context, command: str = "", cluster: str = "", template: str = "") 
     names = {"rc": rc, "dview": rc[:], "lview": rc.load_balanced_view()}
     config = Config()
     config.TerminalInteractiveShell.confirm_exit = False
-    config.InteractiveShellApp.exec_lines = ["rc.activate();"]  # %px waits for its output; dview does not
+    config.InteractiveShellApp.exec_lines = ["_px = rc.activate()"]  # %px waits for its output; dview does not
     config.TerminalIPythonApp.display_banner = False
     words = ["--", "-c", command] if command else []
     if not command:
