@@ -17,10 +17,12 @@ from fabfile.commands import (
     configuration,
     doctor,
     files,
+    hooks,
     images,
     keys,
     logs,
     machines,
+    packages,
     project,
     steps,
 )
@@ -130,7 +132,7 @@ def teardown(
         report.say(f"{run.settings.cluster} is gone")
 
 
-ns = Collection(provision, status, teardown, machines.stop, machines.start, project.test)
+ns = Collection(provision, status, teardown, machines.stop, machines.start, machines.restart, project.test)
 for one in (configuration.init, configuration.config, configuration.completion):
     ns.add_task(one)
 for one in (clients.connect, clients.disconnect, clients.shell, clients.notebook):
@@ -144,3 +146,5 @@ for one in (account.regions, account.zones, account.types, account.prices):
 ns.add_collection(Collection.from_module(steps, name="step"))
 ns.add_collection(Collection.from_module(keys, name="keys"))
 ns.add_collection(Collection.from_module(images, name="images"))
+ns.add_collection(Collection.from_module(packages, name="packages"))
+ns.add_collection(Collection.from_module(hooks, name="hooks"))

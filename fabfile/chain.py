@@ -12,7 +12,8 @@ import getpass
 import platform
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from . import connection_files, engines, hooks, hub, service_managers
 from .client_file import install_client_file, refuse_foreign
@@ -189,6 +190,7 @@ def count(run: Run, observed: Observed, found: Found, todo: Plan, connection: Co
         if not mute or time.monotonic() >= deadline:
             break
         # One that a machine's boot had started and that was started anew since: its successor has another ident.
+    _wait_for_the_gone(run, info, observed, todo, known.values())
     there = registered(known.values())
     missing = sorted(aimed - there)
     if missing:
@@ -200,6 +202,24 @@ def count(run: Run, observed: Observed, found: Found, todo: Plan, connection: Co
         tolerate(run, [failure], len(there))
     run.tell(f"all {len(there)} answer" if not missing else f"{len(there)} answer")
     return len(there)
+
+
+def _wait_for_the_gone(
+    run: Run, info: Mapping[str, Any], observed: Observed, todo: Plan, known: Collection[str]
+) -> None:
+    """Wait until the hub has given up the engines that were stopped; nothing where it knows of their end, as it should.
+
+    A client that is made while it gives one up may hold it for alive for ever, and wait for it.
+    """
+    stale = stale_idents(observed, todo)
+    if stale.isdisjoint(known):
+        return
+    hub.wait_for_engines(
+        info,
+        lambda idents: len(stale.intersection(idents)),
+        timeout=run.settings.patience + LOOK,
+        beat=lambda left: run.tell(f"the hub still lists {left} that have ended") if left else None,
+    )
 
 
 def _last_words(run: Run, found: Found, slot: Slot) -> str:

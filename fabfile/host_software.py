@@ -5,18 +5,27 @@ What must be in it is software.py's to say; services and engines are unknown her
 
 from __future__ import annotations
 
+import json
+
 from . import boot, pkgsrc
 from .remote import File, Host
 from .software import Software, wheelhouse
 
 TAR = "/opt/ipyfleet/wheelhouse.tar"
 RUN_AS = "/opt/ipyfleet/libexec/run-as.py"
+PYTHON = "/opt/ipyfleet/env/bin/python"
 ID = "/opt/ipyfleet/env/ipyfleet-software-id"
 
 
 def installed_software(host: Host) -> str:
     """The id of the software that a host has, "" for none."""
     return (host.read(ID) or b"").decode(errors="replace").strip()
+
+
+def packages(host: Host) -> dict[str, str]:
+    """The versions of all Python packages that a host's engines see, by name. Raises RemoteError."""
+    listing = ("-I", "-m", "pip", "list", "--format=json", "--disable-pip-version-check")
+    return {one["name"]: one["version"] for one in json.loads(host.run(PYTHON, *listing).stdout)}
 
 
 def install_software(host: Host, software: Software) -> tuple[str, ...]:

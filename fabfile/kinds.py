@@ -179,6 +179,14 @@ def requirement(value: str) -> str:
     return value
 
 
+def merged(requirements: Iterable[str], more: Iterable[str]) -> tuple[str, ...]:
+    """The requirements of both, sorted; where both name a package, the later one counts."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    return tuple(sorted({canonicalize_name(Requirement(one).name): one for one in (*requirements, *more)}.values()))
+
+
 def public_key(value: str) -> str:
     """An SSH public key; a path is read, so that the value is always the key itself."""
     key = value.strip()

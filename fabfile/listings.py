@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+from packaging.utils import canonicalize_name
 
 from .accounts import ImageInfo, KeyPair, Leftover, MachineType, Price, Region, Zone
 from .complaints import Examined, size
 from .diagnosis import Diagnosis
 from .machines import Found, Rate
 from .report import duration, since
+from .software import Software
 
 MAIN = ("ipyparallel", "pyzmq", "numpy")
 
@@ -131,6 +134,19 @@ def diagnosis(seen: Diagnosis) -> list[str]:
     counts = [(seen.count("error"), "error"), (seen.count("warning"), "warning")]
     told = [f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in counts if number]
     return [*lines, "", f"{' and '.join(told)}; {len(seen.findings) - len(wrong)} other things are well"]
+
+
+def packages(software: Software, there: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """The packages that were asked for, with their versions here and, by machine, there."""
+    here = dict(pin.split("==", 1) for pin in software.wanted)
+    seen = {name: {str(canonicalize_name(key)): one for key, one in its.items()} for name, its in there.items()}
+    rows = []
+    for name, version in sorted(here.items()):
+        versions = {machine: its.get(name, "none") for machine, its in seen.items()}
+        alike = len(set(versions.values())) == 1
+        on = next(iter(versions.values())) if alike else ", ".join(f"{m}: {v}" for m, v in sorted(versions.items()))
+        rows.append((name, version, on))
+    return table(("package", "here", "on the machines"), rows, "none")
 
 
 def _examined(one: Examined) -> tuple[str, ...]:

@@ -43,7 +43,8 @@ class Record:
 
     ``assigned`` are the engines that were put on machines, ``digests`` stand for what was deployed, by machine name;
     ``client_file`` is the path that ipyparallel's clients read; ``lease`` (s, 0: none, UNSURE: not all have the same)
-    is what machines were last armed with; ``runs`` oldest first.
+    is what machines were last armed with; ``packages`` are those that it was given beside those of the settings;
+    ``runs`` oldest first.
     """
 
     cluster: Cluster | None = None
@@ -56,6 +57,7 @@ class Record:
     client_file: str = ""
     lease: float = 0.0
     runs: tuple[PastRun, ...] = ()
+    packages: tuple[str, ...] = ()
 
     @property
     def machines(self) -> tuple[str, ...]:

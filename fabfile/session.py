@@ -16,6 +16,7 @@ from invoke.exceptions import Exit
 from . import hooks, providers, record, report
 from .diagnosis import Diagnosis
 from .errors import ClusterError, NoSuchCluster, ProviderRefused, UsageError, addressed
+from .kinds import merged
 from .machines import Finding, Machine, Provider
 from .observation import foreign
 from .plan import Plan, Slot
@@ -75,6 +76,7 @@ def open_run(c: Context, doing: str = "", **options: str) -> Run:
             f"the cluster {settings.cluster!r} is on provider {known.provider}, not on {settings.provider}",
             hint=f"choose another name with --cluster, or a template of provider {known.provider} with --template",
         )
+    settings = replace(settings, packages=merged(settings.packages, known.packages))
     return Run(settings, providers.get(settings), store, known, doing=doing)
 
 
