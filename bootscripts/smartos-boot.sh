@@ -19,31 +19,67 @@ patience=120 # s until sshd must have made its host key
 
 mkdir -p "$folder" "$run"
 
-# value KEY: the metadata of that name; nothing where there is none.
+# value KEY: the metadata of that name; nothing where there is none. Not being able to tell is a failure: without a lease
+# or keys it would look well.
 value() {
-    mdata-get "$1" 2>/dev/null || :
+    for _ in 1 2 3 4 5; do
+        code=0
+        mdata-get "$1" 2>/dev/null || code=$?
+        case $code in
+        0 | 1) return 0 ;; # 1: there is none
+        esac
+        sleep 1
+    done
+    echo "smartos-boot: mdata-get $1 failed with $code" >&2
+    return 1
 }
 
+# An image that was made of one of our machines has its marks, its keys and its lease: none of them is this machine's.
+uuid=$(value sdc:uuid)
+if [ "$(cat "$folder/uuid" 2>/dev/null || :)" != "$uuid" ]; then
+    if [ -e "$folder/uuid" ]; then
+        rm -f "$folder/userdata-ran" "$folder/joined" "$HOME/.ssh/authorized_keys"
+        svccfg delete -f svc:/site/ipyfleet-lease 2>/dev/null || :
+    fi
+    echo "$uuid" >"$folder/uuid"
+fi
+
 # The lease first, so that whatever fails below leaves no machine that runs for ever. Once the machine has the service
-# ipyfleet-lease, that counts, from each boot anew; until then this does. Whoever takes lease.pid away ends it.
+# ipyfleet-lease, and it runs, that counts, from each boot anew; until then this does. Whoever takes lease.pid away ends
+# it. It is in a contract of its own, or it would be killed with this script when that takes longer than 300 s.
 lease=$(value ipyfleet.lease)
 timer=$run/lease.pid
-if [ -n "$lease" ] && ! kill -0 "$(cat "$timer" 2>/dev/null)" 2>/dev/null &&
-    ! svcs -H svc:/site/ipyfleet-lease:default >/dev/null 2>&1; then
-    : >"$timer"
-    (
-        trap '' HUP
-        exec >/dev/null 2>&1 </dev/null
-        left=$lease
-        while [ -e "$timer" ]; do
-            [ "$left" -gt 0 ] || exec poweroff
-            step=60
-            [ "$left" -ge "$step" ] || step=$left
-            sleep "$step"
-            left=$((left - step))
-        done
-    ) &
-    echo $! >"$timer"
+counts() {
+    case $(svcs -H -o STA svc:/site/ipyfleet-lease:default 2>/dev/null) in
+    ON* | OFF*) return 0 ;;
+    esac
+    return 1
+}
+if [ -n "$lease" ] && ! kill -0 "$(cat "$timer" 2>/dev/null)" 2>/dev/null && ! counts; then
+    cat >"$folder/lease-timer" <<'END'
+#!/bin/sh
+# lease-timer SECONDS PIDFILE: power off after so many seconds, unless PIDFILE is taken away.
+trap '' HUP
+exec >/dev/null 2>&1 </dev/null
+left=$1
+echo $$ >"$2"
+while [ -e "$2" ]; do
+    [ "$left" -gt 0 ] || exec poweroff
+    step=60
+    [ "$left" -ge "$step" ] || step=$left
+    sleep "$step"
+    left=$((left - step))
+done
+END
+    chmod 0700 "$folder/lease-timer"
+    if command -v ctrun >/dev/null; then
+        ctrun -l none "$folder/lease-timer" "$lease" "$timer"
+    else
+        "$folder/lease-timer" "$lease" "$timer" &
+    fi
+    until [ -s "$timer" ]; do # its own number comes from itself
+        sleep 0.1
+    done
     echo "smartos-boot: powers off in $lease s"
 fi
 

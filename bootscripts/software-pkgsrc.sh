@@ -46,13 +46,22 @@ fi
 
 mkdir -p "$base"
 # A folder is made by one of many at most. Who made it and was killed left it: its process is no more.
-lock=$base/software.lock.d
+lock=/var/run/ipyfleet-software.lock # gone at boot, as are the processes
 tries=600
+nobody=0
 until mkdir "$lock" 2>/dev/null; do
     owner=$(cat "$lock/pid" 2>/dev/null || :)
     if [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; then
         rm -rf "$lock"
         continue
+    fi
+    if [ -z "$owner" ]; then
+        nobody=$((nobody + 1))
+        if [ "$nobody" -ge 5 ]; then # killed between making it and signing it
+            rm -rf "$lock"
+            nobody=0
+            continue
+        fi
     fi
     tries=$((tries - 1))
     if [ "$tries" -eq 0 ]; then
@@ -104,7 +113,7 @@ if [ -n "$missing" ]; then
         complain "the client runs Python $minor, here there is: ${others:-none}; run the client under one of these, or" \
             "choose an image of another year"
         ;;
-    *) complain "leave these out of \`packages\`, or choose an image whose packages have them" ;;
+    *) complain "leave these out of \`packages\`, or choose an image that has them; their names there may be other ones" ;;
     esac
     exit 3
 fi

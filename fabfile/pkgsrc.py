@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 MACHINE = "i86pc"
 """What ``uname -m`` says on illumos."""
-NAMES = {"pyzmq": "zmq"}
+NAMES = {"pyzmq": "zmq", "pyyaml": "yaml", "pillow": "Pillow"}
 FITTING = ("ipykernel<7", "nest-asyncio<2")
 """Older ones of what depends on compiled packages, for a pkgsrc whose tornado is older than this computer's.
 

@@ -20,6 +20,8 @@ from .run import Run
 from .services import CONTROLLER, LEASE, engine_service
 from .status import Observed
 
+LATECOMERS = 3  # so often is looked again for machines that were ordered and not shown yet
+
 
 def retire(run: Run, observed: Observed, todo: Plan) -> None:
     """Remove the machines that are too many, those at work that the plan says it disturbs included.
@@ -132,7 +134,7 @@ def take_down(run: Run, *, forget: bool = False) -> None:
         run.tell("removing", machine.name)
     with suppress(ClusterError) if forget else nullcontext():
         undeploy(run, found.machines)
-    run.provider.destroy(name, found.machines)
+    _destroy(run, found)
     run.provider.clean(name)
     left = run.provider.find(name)
     if left.cluster:
@@ -142,6 +144,17 @@ def take_down(run: Run, *, forget: bool = False) -> None:
         )
     run.store.remove()
     run.record = Record()
+
+
+def _destroy(run: Run, found: Found) -> None:
+    """Remove the machines, and those that turn up meanwhile: a command that was killed may have ordered some."""
+    for _ in range(LATECOMERS):
+        run.provider.destroy(run.settings.cluster, found.machines)
+        found = run.provider.find(run.settings.cluster)
+        if not found.machines:
+            return
+        for machine in found.machines:
+            run.tell("removing what came late", machine.name)
 
 
 @contextmanager

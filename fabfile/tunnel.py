@@ -80,7 +80,7 @@ def open_tunnel(
         try:
             begun(tunnel)
             if up := _comes_up(tunnel, deadline):
-                (folder / UP).touch()
+                (folder / UP).touch(0o600)
                 return tunnel
         finally:
             if not up:

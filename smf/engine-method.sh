@@ -39,14 +39,13 @@ stop)
     if runs; then
         kill -s TERM "$engine" || :
     fi
-    tries=$((${limit:-120} * 5))
+    end=$(($(date +%s) + ${limit:-120})) # by the clock: what is done in between takes time as well
     while runs; do
-        if [ "$tries" -le 0 ]; then
+        if [ "$(date +%s)" -ge "$end" ]; then
             echo "engine-method: engine $number did not end within ${limit:-120} s and is killed"
             kill -s KILL "$engine" || :
             break
         fi
-        tries=$((tries - 1))
         sleep 0.2
     done
     rm -f "$run/ipengine@$number.ident"

@@ -124,6 +124,28 @@ def test_the_others_have_none(zone: Zone) -> None:
     assert "join" not in zone.smf.ok("svcs", "-aHo", "FMRI")
 
 
+def test_metadata_that_cannot_be_read_is_a_failure_and_not_a_machine_without_a_lease(zone: Zone) -> None:
+    (zone.folder / "bin/mdata-get").write_text("#!/bin/sh\nexit 2\n")
+    (zone.folder / "bin/mdata-get").chmod(0o755)
+    (zone.folder / "bin/sleep").write_text("#!/bin/sh\n")
+    (zone.folder / "bin/sleep").chmod(0o755)
+    done = zone.boot()
+    assert done.returncode == 1
+    assert "failed with 2" in done.stderr
+
+
+def test_a_machine_made_of_an_image_of_another_one_is_a_new_one(zone: Zone) -> None:
+    put(zone, userdata=f"#!/bin/sh\necho x >>{zone.folder}/ran\n")
+    zone.smf.ok("mdata-put", "x", stdin="")
+    zone.boot()
+    (zone.folder / "var/db/ipyfleet/uuid").write_text("another\n")
+    with (zone.folder / "root/.ssh/authorized_keys").open("a") as keys:
+        keys.write("ssh-rsa AAAA old cluster\n")
+    zone.boot()
+    assert (zone.folder / "ran").read_text() == "x\nx\n"
+    assert (zone.folder / "root/.ssh/authorized_keys").read_text() == f"{KEY} me\n"
+
+
 def test_the_lease_ends_with_a_machine_that_is_off(zone: Zone) -> None:
     put(zone, lease="1")
     zone.boot()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +11,14 @@ from pathlib import Path
 import pytest
 
 from fabfile import host_keys
-from fabfile.errors import HostKeyError, ProviderRefused, Several
+from fabfile.errors import HostKeyError, ProviderRefused, Several, UsageError
 from fabfile.machines import Cluster, Endpoint, Event, Machine, MachineSpec, MachineState, silent
-from fabfile.providers.triton import NAMED, Triton, launching, marks
+from fabfile.providers.triton import NAMED, Triton, creation, launching, marks, sweep
+from fabfile.providers.triton.api import Api
+from fabfile.providers.triton.creation import Order
+from fabfile.providers.triton.instances import Instance
 from fabfile.providers.triton.launching import trusted
+from fabfile.remote import each
 from fabfile.settings import Settings
 from tests.cloudapi.fixtures import client
 from tests.cloudapi.machines import PaperMachine
@@ -164,3 +170,71 @@ def test_first_use_believes_and_says_so(stranger: tuple[Sshd, Machine]) -> None:
     heard: list[Event] = []
     assert trusted(machine, Settings(host_keys=("first-use",)), heard.append).host_keys == (sshd.host_key,)
     assert "taken on first use" in heard[0].what
+
+
+def test_ctrl_c_waits_for_what_was_ordered_so_that_nothing_comes_into_being_afterwards(
+    cloudapi: CloudApi, triton: Triton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloudapi.pace.place = 0.5
+    begun = threading.Event()
+    create = creation.create
+
+    def slowly(api: Api, order: Order) -> Instance:
+        begun.set()
+        return create(api, order)
+
+    def interrupted(items: object, work: object, limit: int = 32) -> object:
+        if work.__qualname__.endswith("_order.<locals>.ask"):  # type: ignore[attr-defined]
+            threads = [threading.Thread(target=work, args=(one,)) for one in items]  # type: ignore[attr-defined,arg-type]
+            for thread in threads:
+                thread.start()
+            begun.wait()
+            raise KeyboardInterrupt
+        return each(items, work, limit)  # type: ignore[arg-type,type-var]
+
+    monkeypatch.setattr(creation, "create", slowly)
+    monkeypatch.setattr(launching, "each", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        triton.create(CLUSTER, SPECS, silent)
+    made = len(cloudapi.world.machines)
+    assert made > 0
+    monkeypatch.undo()
+    cloudapi.jobs.settle()
+    assert len(cloudapi.world.machines) == made
+
+
+def test_machines_that_lists_do_not_show_yet_are_deleted_as_well(cloudapi: CloudApi, triton: Triton) -> None:
+    made = triton.create(CLUSTER, SPECS[:2], silent)
+    cloudapi.stale.listed = 60.0
+    assert triton.find("lab").machines == ()
+    triton.destroy("lab", made)
+    assert [vm.name for vm in cloudapi.world.machines.values() if vm.active] == []
+
+
+def test_what_somebody_stopped_is_not_swept_away_and_what_a_lease_ended_is(cloudapi: CloudApi, triton: Triton) -> None:
+    triton.settings = replace(triton.settings, lease=3600.0)
+    made = triton.create(CLUSTER, SPECS[:2], silent)
+    triton.stop("lab", made[:1])
+    cloudapi.went_off(made[1].id)
+    cloudapi.jobs.settle()
+    late = time.time() + 10 * 3600
+    assert [one.id for one in sweep.leftovers(triton.api, late)] == [made[1].id]
+    triton.start("lab", made[:1])
+    cloudapi.jobs.settle()
+    cloudapi.went_off(made[0].id)
+    assert {one.id for one in sweep.leftovers(triton.api, late)} == {one.id for one in made}
+
+
+def test_what_cannot_be_asked_for_is_said_before_anything_is_made(cloudapi: CloudApi, triton: Triton) -> None:
+    triton.settings = replace(triton.settings, tags=(("image", "x"),))
+    with pytest.raises(UsageError, match="would not keep these tags"):
+        triton.create(CLUSTER, SPECS, silent)
+    assert cloudapi.world.rules == {}
+    assert any("would not keep these tags" in one.text for one in triton.check(2))
+
+
+def test_a_boot_script_that_is_too_long_is_found_before(cloudapi: CloudApi, triton: Triton, tmp_path: Path) -> None:
+    script = tmp_path / "long.sh"
+    script.write_text("#!/bin/sh\n" + "# padding\n" * 9_900)
+    triton.settings = replace(triton.settings, userdata=str(script))
+    assert any("CloudAPI takes 100000" in one.text for one in triton.check(2))

@@ -138,7 +138,7 @@ def test_a_machine_is_told_whose_it_is_and_what_to_do(tmp_path: Path) -> None:
     assert made.metadata[marks.USERDATA] == "#!/bin/sh\necho hi\n"
     assert made.metadata[marks.KEYS] == "ssh-ed25519 AAAA me\n"
     assert made.metadata["user-script"].startswith("#!/bin/sh\n")
-    assert made.affinity == ("role!=~engine",)
+    assert made.affinity == ("ipyfleet.role!=~engine",)  # that is what the tag is called
     assert marks.LEASE not in order(lease=0.0).metadata
 
 

@@ -109,7 +109,6 @@ class Triton(AccountAbilities):
                 f"there is another cluster {cluster.name}, which {before.cluster.owner} made",
                 hint="choose another name with --cluster, or have that one removed",
             )
-        entry.ensure(self.api, cluster, self.settings)
         there = {one.name: one for one in before.machines}
         new = [spec for spec in specs if spec.name not in there]
         roles = dict.fromkeys(spec.role for spec in new)
@@ -118,6 +117,9 @@ class Triton(AccountAbilities):
         )
         deadline = time.time() + self.settings.lease if self.settings.lease else None
         orders = [ingredients.order(self.settings, cluster, spec, made_of[spec.role], deadline) for spec in new]
+        for one in orders:
+            one.body()  # what cannot be asked for is said before anything is made
+        entry.ensure(self.api, cluster, self.settings)
         waited = [there[spec.name] for spec in specs if spec.name in there]
         wait = partial(launching.reachable, self.api, self.settings, networks=self._networks, on_event=on_event)
         up = values(each(waited, lambda one: wait(one.id)))
@@ -152,8 +154,8 @@ class Triton(AccountAbilities):
         if there:
             names = ", ".join(one.name for one in there[:NAMED])
             raise ProviderRefused(f"the cluster {cluster!r} still has {names}", hint="run `invoke teardown` again")
-        power.delete(self.api, cluster, [one.id for one in seen], self.settings.boot_timeout)
         entry.remove(self.api, entry.of_cluster(self.api, cluster))
+        power.delete(self.api, cluster, [one.id for one in seen], self.settings.boot_timeout)
 
     def console(self, machine: Machine) -> str:
         """CloudAPI shows no console."""
@@ -168,6 +170,9 @@ class Triton(AccountAbilities):
         """Switch off, in an orderly way."""
         if machines:
             timeout = self.settings.stop_timeout + self.settings.boot_timeout
+            # Before it is off: what a lease has switched off is swept away, disk and all.
+            mark = {marks.STOPPED: f"{time.time():.0f}"}
+            values(each(machines, lambda one: labels.add(self.api, "tag", one.id, mark)))
             power.stop(self.api, cluster, [one.id for one in machines], timeout)
 
     def start(self, cluster: str, machines: Sequence[Machine]) -> tuple[Machine, ...]:
@@ -179,6 +184,7 @@ class Triton(AccountAbilities):
             entry.ensure(self.api, now.cluster, self.settings)
         ids = [one.id for one in machines]
         power.start(self.api, cluster, ids, self.settings.boot_timeout)
+        values(each(ids, lambda id: labels.remove(self.api, "tag", id, marks.STOPPED)))
         leased = [one for one in now.machines if one.id in ids and one.deadline is not None]
         self.note_deadline(leased, time.time() + self.settings.lease if self.settings.lease else None)
         there = {one.id: one for one in self.find(cluster).machines}

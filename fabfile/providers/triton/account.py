@@ -72,7 +72,11 @@ class AccountAbilities:
                 f"another key has the name {name}", hint="choose another name, or `invoke keys.remove`"
             )
         body = {"name": name, "key": f"{line} {name}"}
-        self.api.call("POST", "/keys", f"adding the key {name}", body=body)
+        try:
+            self.api.call("POST", "/keys", f"adding the key {name}", body=body, repeat=False)
+        except ProviderRefused:  # it may be there all the same: an answer can get lost
+            if not any(one.name == name and plain(one.line) == line for one in catalog.account_keys(self.api)):
+                raise
         return _pair(Key(name, md5(b64decode(line.split()[1])), line))
 
     def remove_key(self, name: str) -> None:

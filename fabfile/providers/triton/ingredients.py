@@ -6,6 +6,7 @@ Raises UsageError or ProviderRefused, naming the nearest that there is, for what
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -116,6 +117,7 @@ def order(
     settings: Settings, cluster: Cluster, spec: MachineSpec, made_of: Ingredients, deadline: float | None
 ) -> Order:
     """The machine of that specification, with its tags and all that it is told."""
+    engine = spec.role == "engine"
     tags = dict(settings.tags) | marks.of_machine(cluster, spec.role, spec.index)
     if deadline is not None:
         tags[marks.DEADLINE] = f"{deadline:.0f}"
@@ -126,7 +128,7 @@ def order(
         tags=tags,
         networks=tuple(one.id for one in made_of.networks),
         metadata=metadata(settings, spec.authorized_keys, spec.role),
-        affinity=settings.affinity if spec.role == "engine" else (),
+        affinity=tuple(re.sub(r"^role\b", marks.ROLE, rule) for rule in settings.affinity) if engine else (),
         marks=marks.LASTING,
     )
 

@@ -6,6 +6,7 @@ A machine is not made twice: creation.py looks for its name where an answer was 
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from tempfile import TemporaryDirectory
 from ... import host_keys
 from ...errors import ClusterError, HostKeyError, ProviderRefused, at_machine
 from ...machines import Event, Machine, MachineState, OnEvent, machine_name
-from ...remote import Credentials, each
+from ...remote import Credentials, Outcome, each
 from ...settings import Settings
 from . import actions, creation, marks, sightings
 from .api import Api
@@ -38,14 +39,44 @@ def launch(
     was made is found by its tags.
     """
 
-    def make(order: Order) -> Machine:
-        made = creation.create(api, order)
-        on_event(Event("ordered", _short(order)))
-        return reachable(api, settings, made.id, networks, on_event)
+    ordered = _order(api, orders, on_event)
+    failures = [at_machine(one.error, _short(one.item)) for one in ordered if one.error is not None]
+    made = [(one.item, one.value.id) for one in ordered if one.value is not None]
+    waited = each(made, lambda one: reachable(api, settings, one[1], networks, on_event), limit=len(made))
+    failures += [at_machine(one.error, _short(one.item[0])) for one in waited if one.error is not None]
+    return [one.value for one in waited if one.value is not None], failures
 
-    outcomes = each(orders, make)
-    failures = [at_machine(one.error, _short(one.item)) for one in outcomes if one.error is not None]
-    return [one.value for one in outcomes if one.value is not None], failures
+
+def _order(api: Api, orders: Sequence[Order], on_event: OnEvent) -> tuple[Outcome[Order, Instance], ...]:
+    """Ask for all of them, before any is waited for. Ctrl-C waits for the answers to what was asked already.
+
+    Otherwise machines would come into being after everything was removed.
+    """
+    over, quiet, under_way = threading.Event(), threading.Condition(), 0
+
+    def ask(order: Order) -> Instance:
+        nonlocal under_way
+        with quiet:
+            if over.is_set():
+                raise ProviderRefused("it was not asked for any more", machine=_short(order))
+            under_way += 1
+        try:
+            made = creation.create(api, order)
+        finally:
+            with quiet:
+                under_way -= 1
+                quiet.notify_all()
+        on_event(Event("ordered", _short(order)))
+        return made
+
+    try:
+        return each(orders, ask)
+    except BaseException:
+        with quiet:
+            over.set()
+            on_event(Event(f"waiting for CloudAPI's answers to {under_way} orders (Ctrl-C: not)"))
+            quiet.wait_for(lambda: not under_way, creation.READ)
+        raise
 
 
 def _short(order: Order) -> str:

@@ -19,6 +19,7 @@ CREATED = "ipyfleet.created"
 ROLE = "ipyfleet.role"
 INDEX = "ipyfleet.index"
 DEADLINE = "ipyfleet.deadline"
+STOPPED = "ipyfleet.stopped"  # somebody had it switched off, and will want it again
 LASTING = (SCHEMA, CLUSTER, ID, ROLE, INDEX)  # those that stay what they are
 HOST_KEY = "ipyfleet.host_key"  # metadata that the machine itself writes
 KEYS = "ipyfleet.authorized_keys"

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Collection
 
 from ...errors import ProviderRefused, raise_together
-from ...remote import each
-from . import actions, sightings
+from ...remote import each, values
+from . import actions, marks, sightings
 from .api import Api
 from .instances import Instance, InstanceState, instance
 
@@ -19,9 +19,11 @@ SLOWER, SLOWEST = 1.3, 5.0
 
 
 def those(api: Api, cluster: str, ids: Collection[str]) -> list[Instance]:
-    """The machines of these ids that are the cluster's, by their tags."""
-    wanted = set(ids)
-    return [one for one in sightings.of_name(api, cluster) if one.id in wanted]
+    """The machines of these ids that are the cluster's, by their tags; also those that lists do not show yet."""
+    listed = {one.id: one for one in sightings.of_name(api, cluster)}
+    asked = values(each([id for id in ids if id not in listed], lambda id: instance(api, id)))
+    unlisted = [one for one in asked if one and not one.gone and one.tags.get(marks.CLUSTER) == cluster]
+    return [*(listed[id] for id in ids if id in listed), *unlisted]
 
 
 def delete(api: Api, cluster: str, ids: Collection[str], timeout: float) -> None:

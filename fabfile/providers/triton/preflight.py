@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from ... import boot, entrances
 from ...errors import ClusterError
-from ...machines import Finding, Machine, MachineState, Rate
+from ...machines import Cluster, Finding, Machine, MachineSpec, MachineState, Rate
 from ...remote import each
 from ...settings import Settings
 from . import catalog, entry, ingredients, prices
 from .api import Api
 from .ingredients import Ingredients
 
+MOST = 100_000  # bytes of a request
+ROOM = 2_000  # for the cluster's own key and longer names
 Check = Callable[[], Iterable[Finding]]
 
 
@@ -116,10 +119,24 @@ def of_the_ground(api: Api, settings: Settings, new_machines: int, roles: tuple[
                 f"none of {', '.join(one.name for one in its.networks)} is public: this computer must reach them",
                 "be in that network, or name one that is public as well",
             )
+        yield from _too_much(settings, role, its)
         if not (settings.controller_type if role == "controller" else settings.machine_type):
             yield Finding("warning", f"the {role} machines will be {its.package.name}, the smallest package of 2 GB")
     if len(made_of) == len(roles):
         yield from _cost(settings, made_of, new_machines)
+
+
+def _too_much(settings: Settings, role: str, its: Ingredients) -> Iterator[Finding]:
+    """What CloudAPI would not take of such a machine's order; raises UsageError for tags that it would not keep."""
+    spec = MachineSpec("controller" if role == "controller" else "engine", 0, settings.ssh_keys)
+    paper = Cluster(settings.cluster, "00000000", "", 0.0)
+    size = len(json.dumps(ingredients.order(settings, paper, spec, its, 0.0).body()))
+    if size > MOST - ROOM:
+        yield Finding(
+            "error",
+            f"the {role}'s order has {size} bytes, and CloudAPI takes {MOST} with all that comes to it",
+            "shorten the script of `userdata`: have it fetch the rest",
+        )
 
 
 def _cost(settings: Settings, made_of: dict[str, Ingredients], new_machines: int) -> Iterator[Finding]:

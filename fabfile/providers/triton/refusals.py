@@ -34,6 +34,10 @@ HINTS: tuple[tuple[str, str], ...] = (  # the first whose pattern is found in "S
         "(or sub-user), in that data center; a key that was just added works after a minute",
     ),
     (r"^403.*(disabled)", "the account or its sub-user is disabled: ask who runs the data center"),
+    (
+        r"[Qq]uota exceeded",
+        "remove machines, choose a smaller package, or ask who runs the data center to raise the account's limit",
+    ),
     (r"^403", "the account's owner must give this sub-user a role that allows it, or name a data center you may use"),
     (
         r"NoAllocatableServersError|InsufficientCapacity|^409 .*capacity",

@@ -23,7 +23,7 @@ STATES = {
     InstanceState.RUNNING: MachineState.RUNNING,
     InstanceState.STOPPING: MachineState.STOPPED,
     InstanceState.STOPPED: MachineState.STOPPED,
-    InstanceState.OFFLINE: MachineState.FAILED,
+    InstanceState.OFFLINE: MachineState.RUNNING,  # it is, or will be again: nothing to be replaced
     InstanceState.FAILED: MachineState.FAILED,
 }
 DETAILS = {

@@ -44,7 +44,8 @@ def _why(one: Instance, of_its_cluster: Sequence[Instance], now: float) -> str:
     deadline = marks.number(one.tags.get(marks.DEADLINE, ""))
     if one.failed:
         return "it could not be made"
-    if one.state is InstanceState.STOPPED and deadline is not None and deadline < now:
+    over = deadline is not None and deadline < now and marks.STOPPED not in one.tags
+    if one.state is InstanceState.STOPPED and over:
         return "its lease is over"
     controlled = any(other.tags.get(marks.ROLE) == "controller" and not other.failed for other in of_its_cluster)
     if not controlled and now - one.created > GRACE:

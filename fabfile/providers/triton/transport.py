@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -60,6 +61,8 @@ class Transport:
                 verify=False if self._identity.insecure else None,
             )
         except requests.exceptions.SSLError as error:
+            if _broke_off(error):  # as when a load balancer starts anew
+                return NoAnswer(_cause(error), sent=True)
             raise ProviderRefused(
                 f"no trusted encrypted connection to {url}: {_cause(error)}",
                 hint="look at this computer's clock and at REQUESTS_CA_BUNDLE; TRITON_TLS_INSECURE=1 takes any",
@@ -71,6 +74,22 @@ class Transport:
                 f"{url} cannot be asked: {error}", hint="correct TRITON_URL, or the profile's url"
             ) from error
         return Answer(response.status_code, _body(response), response.headers)
+
+
+def _broke_off(error: BaseException) -> bool:
+    """Whether the connection ended in the middle; what else is wrong with encryption no later attempt mends."""
+    seen: set[int] = set()
+    todo = [error]
+    while todo:
+        one = todo.pop()
+        if id(one) in seen:
+            continue
+        if isinstance(one, ssl.SSLEOFError | ssl.SSLZeroReturnError | ConnectionResetError):
+            return True
+        seen.add(id(one))
+        inner = [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+        todo += [other for other in inner if isinstance(other, BaseException)]
+    return False
 
 
 def _body(response: requests.Response) -> Any:
