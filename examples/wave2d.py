@@ -19,6 +19,12 @@ from wave2d_block import SIDES, Field, Inbox, Pair, Side, advance, start
 TOLERANCE = 1e-10
 
 
+def listen(view: ipp.DirectView) -> None:
+    """Wait until this client hears what engines write: before that a blocking ``execute`` may wait for it for ever."""
+    while not view.execute("", block=False).wait_for_output(0.25):
+        pass
+
+
 def solve(view: ipp.DirectView, grid: Pair, partition: Pair, steps: int, halo: bool) -> float:
     """Leave ``field``, its block of the wave, on each engine of the view; the norm of the whole."""
     places = [(i, j) for i in range(partition[0]) for j in range(partition[1])]
@@ -88,6 +94,7 @@ def main() -> int:
     if len(cluster) < wanted:
         sys.exit(f"{wanted} blocks need {wanted} engines; the cluster has {len(cluster)}")
     view = cluster.direct_view(cluster.ids[:wanted], block=True)
+    listen(view)
 
     began = time.perf_counter()
     found = solve(view, grid, partition, args.steps, halo=not args.no_halo)

@@ -20,6 +20,7 @@ import pexpect
 from platformdirs import user_cache_path
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+HEAR = r'\1\2\n\1while not view.execute("", block=False).wait_for_output(0.25):\n\1    pass'
 UPSTREAM = "docs/source/examples/wave2D"
 UPSTREAM_NORM = "0.129738"
 PROMPT = r"(?:In \[\d+\]|   \.\.\.): "
@@ -151,7 +152,7 @@ def upstream_wave2d(scratch: Path) -> Path:
     """A folder with the example from the source package of the installed ipyparallel, its divisions mended.
 
     On Python 3 ``/`` makes floats of the partition's whole numbers, and numpy refuses them (tried with
-    ipyparallel 9.2.0).
+    ipyparallel 9.2.0). It also begins with a blocking ``execute``, before its client hears what engines write.
     """
     with tarfile.open(source_package(scratch)) as package:
         members = [member for member in package.getmembers() if f"/{UPSTREAM}/" in member.name and member.isfile()]
@@ -163,6 +164,10 @@ def upstream_wave2d(scratch: Path) -> Path:
     mended, divisions = re.subn(r" / ", " // ", partitioner.read_text())
     assert divisions == 4, f"{divisions} divisions instead of the known 4: is {partitioner} mended upstream?"
     partitioner.write_text(mended)
+    program = folder / "parallelwave.py"
+    made, heard = re.subn(r"^( +)(view = rc\[:num_procs\])$", HEAR, program.read_text(), flags=re.MULTILINE)
+    assert heard == 1, f"{program} makes its view in another way"
+    program.write_text(made)
     return folder
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import ipyparallel as ipp
 
+from fabfile.clients import listen
 from fabfile.remote import Credentials, Endpoint
 from tests.e2e.machines import ssh
 
@@ -83,7 +84,7 @@ class UserCluster:
         """A client through the tunnel."""
         client = ipp.Client(str(self.client_file))
         try:
-            yield client
+            yield listen(client)
         finally:
             client.close()
 

@@ -188,6 +188,14 @@ def test_without_a_cluster_each_says_what_to_do(user: UserCluster) -> None:
         assert "no cluster 'nowhere'" in done.stderr
 
 
+def test_a_client_that_was_just_made_hears_what_engines_write(user: UserCluster) -> None:
+    """Without waiting for that, one of twenty blocking calls would never return."""
+    program = "import sys; from fabfile.clients import client; rc = client(sys.argv[1]); rc[:].execute('1', block=True)"
+    for _ in range(40):
+        words = [sys.executable, "-c", program, user.name]
+        subprocess.run(words, env=user.environment, check=True, timeout=20)
+
+
 def test_two_clusters_at_once(user: UserCluster) -> None:
     other = UserCluster(f"two{os.getpid()}", user.folder)
     try:
