@@ -21,7 +21,10 @@ from . import layers, settings, state
 from .errors import ClusterError
 
 FILES = "<files>"  # said instead of candidates: the shell knows files better
-TAKING_FILES = ("file", "files", "config", "search-root")
+TAKING_FILES = (
+    *("file", "files", "config", "search-root"),
+    *("path", "package", "script", "requirements", "bundle"),
+)
 SHELLS = ("bash", "zsh", "fish")
 HARMLESS = r"[\w.@:+=,-]+"  # a word that no shell makes something else of
 
@@ -148,6 +151,10 @@ def _known(place: Place, namespace: Collection, environ: Mapping[str, str]) -> S
                 return _templates(runtime_file, environ)
             case "machine" | "on":
                 return _machines(place, runtime_file, environ)
+            case "what":
+                return ("engines", "controller", "all")
+            case "event":
+                return ("machine_up", "machine_down", "cluster_up")
             case "provider":
                 return settings.PROVIDERS
             case "shell":

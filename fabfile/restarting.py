@@ -96,6 +96,10 @@ def restart(run: Run, observed: Observed, todo: Plan) -> int:
     Machines that cannot be reached keep no other from being restarted, and are raised together in the end.
     """
     run.settings = replace(run.settings, min_engines=1, boot_timeout=min(REACH, run.settings.boot_timeout))
+    if todo.restart_controller:  # one that cannot be reached is found before all the others are stopped
+        names = {one.name for one in todo.deploy}
+        machines = [one for one in observed.found.machines if one.name in names]
+        run.on_each(machines, lambda host, machine: None, run.settings.boot_timeout)
     connection = chain.connection_of(run)
     left = chain.deploy(run, observed, observed.found, todo, connection, None)
     chain.count(run, observed, observed.found, left, connection)

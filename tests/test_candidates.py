@@ -81,7 +81,10 @@ MACHINES = ["controller", "engine-2", "engine-10", "engine-11"]
         ("ipyfleet provision --engines ", []),
         ("ipyfleet provision --engines=", []),
         ("ipyfleet run -- ls -", []),
-        ("ipyfleet --list ", ["images", "keys", "step"]),
+        ("ipyfleet --list ", ["hooks", "images", "keys", "packages", "step"]),
+        ("ipyfleet restart --what ", ["engines", "controller", "all"]),
+        ("ipyfleet hooks.run --event ", ["machine_up", "machine_down", "cluster_up"]),
+        ("ipyfleet put --path ", [FILES]),
     ],
 )
 def test_the_values_of_a_flag_are_those_that_are_known_here(line: str, expected: list[str]) -> None:
@@ -115,11 +118,11 @@ def test_tasks_are_offered_with_what_they_do() -> None:
 
 
 def test_the_flags_of_a_task_are_offered_with_what_they_mean_until_they_are_used() -> None:
-    found = offered("ipyfleet logs -")
-    assert [one.word for one in found] == ["--on", "--lines", "--cluster", "--template", "--help"]
-    assert Candidate("--lines", "how many lines of each machine (default: 20)") in found
-    assert words("ipyfleet logs --on all --") == ["--lines", "--cluster", "--template", "--help"]
-    assert words("ipyfleet logs ") == ["--on", "--lines", "--cluster", "--template"]
+    found = offered("ipyfleet ssh -")
+    assert [one.word for one in found] == ["--machine", "--command", "--cluster", "--template", "--help"]
+    assert Candidate("--cluster", "name of the cluster (default: ipython)") in found
+    assert words("ipyfleet ssh --machine all --") == ["--command", "--cluster", "--template", "--help"]
+    assert words("ipyfleet ssh ") == ["--machine", "--command", "--cluster", "--template"]
     assert words("ipyfleet logs --on all ssh --") == ["--machine", "--command", "--cluster", "--template", "--help"]
 
 

@@ -28,6 +28,7 @@ def add(
     """Put Python packages onto all machines, in this computer's versions; machines that are made later get them too."""
     from .. import chain, observation, power, report, session
     from ..kinds import merged
+    from ..software import wheelhouse
 
     wanted = _named(names, requirements)
     with session.changing(c, "packages.add", cluster=cluster, template=template) as run:
@@ -36,6 +37,7 @@ def add(
         power.settle_for(run, observed)
         todo = chain.plan(run, observed)  # has pip find them: what cannot be had ends it here
         session.agree(todo.disturbs, yes=yes)
+        wheelhouse(run.software, run)  # what cannot be fetched is not remembered either
         run.save(packages=merged(run.record.packages, wanted))
         with session.showing(run):
             found = chain.create(run, observed, todo)
