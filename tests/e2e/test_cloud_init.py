@@ -215,7 +215,7 @@ class TestWhole:
         assert seen.software == wanted.id
         listed = shell(whole, "/opt/ipyfleet/env/bin/pip list --format=freeze --disable-pip-version-check")
         assert sorted(listed.lower().replace("_", "-").split()) == sorted(wanted.requirements)
-        assert shell(whole, "ls /opt/ipyfleet") == f"env\nenv-{wanted.id}\nlibexec\nsoftware.lock"
+        assert shell(whole, "ls /opt/ipyfleet") == f"env\nenv-{wanted.id}\nlibexec\npackages\nsoftware.lock"
 
     def test_the_users_script_came_last_and_its_words_are_in_the_log(self, whole: SshHost) -> None:
         assert shell(whole, "cat /srv/by-the-user") == "root in /root"

@@ -13,6 +13,7 @@ from tests.cloud.server import Cloud
 from tests.e2e.cloud_machines import Site, whole_machines
 from tests.e2e.cluster import UserCluster
 from tests.e2e.cluster import until as wait
+from tests.e2e.daily import check_daily_commands
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 NAME = "cloudy"
@@ -94,6 +95,10 @@ def test_one_command_makes_a_cluster_that_answers(cloud_server: Cloud, user: Use
     assert 5 * 3600 < seen["lease_left"] < 6 * 3600 + 1
     launches = [call for call in cloud_server.called("RunInstances") if call.params.get("DryRun") != "true"]
     assert len(launches) == 2  # one for each role
+
+
+def test_the_commands_of_every_day(user: UserCluster, tmp_path: Path) -> None:
+    check_daily_commands(user, tmp_path, 2)
 
 
 def test_machines_have_host_keys_of_their_own_and_nothing_secret_in_what_they_were_told(

@@ -119,7 +119,7 @@ class TestSoftware:
 
     def test_nothing_is_left_beside_the_environment(self, host: Host, installed: Software) -> None:
         there = set(host.run("ls", "-A", "/opt/ipyfleet").stdout.split())
-        assert there == {"env", f"env-{installed.id}", "libexec", "software.lock"}
+        assert there == {"env", f"env-{installed.id}", "libexec", "packages", "software.lock"}
         assert host.run("readlink", ENVIRONMENT).stdout.strip() == f"env-{installed.id}"
 
     def test_modules_are_compiled_since_the_service_user_cannot_do_it(self, host: Host, installed: Software) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from fabfile import host_keys
 from tests.e2e.cluster import UserCluster
+from tests.e2e.daily import check_daily_commands
 from tests.e2e.machines import BareHost, audit, bare_hosts
 
 pytestmark = pytest.mark.e2e
@@ -62,6 +63,10 @@ def test_bare_hosts_become_a_cluster_that_computes(cluster):
 
 def test_a_second_time_nothing_is_done(cluster):
     assert "nothing to do" in cluster.invoke("provision", "--engines", "4")
+
+
+def test_the_commands_of_every_day(cluster, tmp_path):
+    check_daily_commands(cluster, tmp_path, 4)
 
 
 def test_the_hosts_belong_to_this_cluster_and_to_no_other(cluster, tmp_path):

@@ -14,6 +14,7 @@ from tests.cloudapi.fixtures import environment
 from tests.cloudapi.server import CloudApi
 from tests.cloudapi.signing import public_key
 from tests.e2e.cluster import UserCluster, until
+from tests.e2e.daily import check_daily_commands
 from tests.e2e.triton_machines import Site, SmartMachine, whole_machines
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -82,6 +83,10 @@ def test_one_command_makes_a_cluster_that_computes(cloudapi_server: CloudApi, us
     for vm in cloudapi_server.world.machines.values():
         assert (vm.firewall_enabled, vm.tags["project"]) == (True, "spectra")
     assert machine(cloudapi_server, "engine-0").root().ssh("cat /root/first").startswith("/usr/xpg4/bin:/usr/sbin")
+
+
+def test_the_commands_of_every_day(user: UserCluster, tmp_path: Path) -> None:
+    check_daily_commands(user, tmp_path, 4)
 
 
 def test_only_the_services_lease_counts_once_it_is_there(cloudapi_server: CloudApi, user: UserCluster) -> None:
