@@ -22,7 +22,7 @@ TOLERANCE = 1e-10
 def listen(view: ipp.DirectView) -> None:
     """Wait until this client hears what engines write: before that a blocking ``execute`` may wait for it for ever."""
     while not view.execute("", block=False).wait_for_output(0.25):
-        pass
+        print("not heard yet", file=sys.stderr)
 
 
 def solve(view: ipp.DirectView, grid: Pair, partition: Pair, steps: int, halo: bool) -> float:

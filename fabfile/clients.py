@@ -26,6 +26,7 @@ from .software import PYTHON
 if TYPE_CHECKING:
     from ipyparallel import Client
 
+ASKED, TRIES = 8, 25  # so many engines are asked to write something, and so often is looked before that is done again
 ANSWER = 3.0  # s that the hub has to answer through a tunnel that is open
 
 
@@ -41,20 +42,22 @@ def client(cluster: str = "", template: str = "", timeout: float = 30.0) -> Clie
     with session.changing(Context(), "connect", cluster=cluster, template=template) as run:
         connect(run)
         path = run.record.client_file
-    return listen(ipyparallel.Client(path, timeout=timeout), timeout)
+    return listen(ipyparallel.Client(path, timeout=timeout))
 
 
-def listen(rc: Client, timeout: float = 30.0) -> Client:
-    """The client, as soon as it hears what engines write; at most ``timeout`` seconds later.
+def listen(rc: Client, timeout: float = 2.0) -> Client:
+    """The client, as soon as it hears what engines write; ``timeout`` seconds later when all of them are at work.
 
     What they write before that is lost, and a blocking ``execute`` or ``%px`` then waits for it for ever (tried with
     ipyparallel 9.2 through a tunnel: one new client in twenty; tests/e2e/test_clients.py).
     """
     deadline = time.monotonic() + timeout
-    if rc.ids:
-        view = rc[rc.ids[:1]]
-        while not view.execute("", block=False).wait_for_output(0.25) and time.monotonic() < deadline:
-            pass
+    while rc.ids and time.monotonic() < deadline:
+        asked = [rc[one].execute("", block=False) for one in rc.ids[:ASKED]]
+        for _ in range(TRIES):
+            if any(one.wait_for_output(0) for one in asked):
+                return rc
+            time.sleep(0.01)
     return rc
 
 
