@@ -24,11 +24,15 @@ STRICT = """\
     LogLevel ERROR
     PermitLocalCommand no
     ServerAliveCountMax 3
-    ServerAliveInterval 5
+    ServerAliveInterval {alive}
     StrictHostKeyChecking yes
     UpdateHostKeys no
     UserKnownHostsFile {known_hosts}
 """
+
+
+SOON = 5  # seconds between two signs of life, of which three may be missed: a tunnel comes back by itself
+PATIENT = 40  # a command that has run for hours does not
 
 
 def ssh_config(endpoint: Endpoint, credentials: Credentials, name: str, timeout: float = 10.0) -> str:
@@ -36,13 +40,15 @@ def ssh_config(endpoint: Endpoint, credentials: Credentials, name: str, timeout:
     blocks = [
         line for alias, hop, gateway in _hops(endpoint, name) for line in _block(alias, hop, gateway, credentials)
     ]
-    strict = STRICT.format(timeout=max(1, round(timeout)), known_hosts=_word(credentials.known_hosts))
+    strict = STRICT.format(timeout=max(1, round(timeout)), alive=SOON, known_hosts=_word(credentials.known_hosts))
     return "\n".join(blocks) + "\nHost *\n" + strict
 
 
 def snippet(endpoints: Mapping[str, Endpoint], credentials: Credentials) -> str:
     """What reaches these endpoints by their names, for the user's own ssh_config: it says nothing of other hosts."""
-    strict = STRICT.format(timeout=10, known_hosts=_word(credentials.known_hosts)).rstrip("\n").splitlines()
+    strict = (
+        STRICT.format(timeout=10, alive=PATIENT, known_hosts=_word(credentials.known_hosts)).rstrip("\n").splitlines()
+    )
     lines: list[str] = []
     for name, endpoint in endpoints.items():
         for alias, hop, gateway in _hops(endpoint, name, f"{name}-"):
