@@ -146,9 +146,11 @@ def begun(*words: str) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes], IO[
 
 
 def test_a_command_runs_and_its_exit_code_comes_back() -> None:
-    with begun("run", "0", "", "sh", "-c", "echo out; echo err >&2; exit 5") as (child, _, _):
-        assert child.communicate(timeout=30) == (b"out\n", b"err\n")
-        assert child.returncode == 5
+    with begun("run", "0", "", "sh", "-c", "echo out; echo err >&2; exit 5") as (child, _, out):
+        assert out.read() == b"out\n"
+        assert child.stderr is not None
+        assert child.stderr.read() == b"err\n"
+        assert child.wait(30) == 5
 
 
 def test_a_script_runs_with_its_words_and_is_gone_afterwards() -> None:
