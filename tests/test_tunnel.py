@@ -90,7 +90,7 @@ def test_a_client_goes_on_when_the_tunnel_died_and_was_opened_again(cluster, ssh
     with ipyparallel.Client(local_info(cluster.connection, first)) as client:
         assert client[:].apply_sync(os.getppid)
         os.killpg(first.pid, signal.SIGKILL)
-        wait_until(lambda: not alive(first))
+        wait_until(lambda: not alive(first) and not tunnel._listens(first))  # else the task goes into what is dying
         task = client[0].apply_async(os.getpid)
         second = ensure_tunnel(first, sshd.endpoint, sshd.credentials, cluster.connection, tmp_path)
         try:
