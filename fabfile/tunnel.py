@@ -223,6 +223,9 @@ def _end_orphans(tunnel: Tunnel, folder: Path) -> None:
             group = int((process / "stat").read_text().rpartition(")")[2].split()[2])
             if group == tunnel.pid and config in (process / "cmdline").read_bytes().split(b"\0"):
                 os.kill(int(process.name), signal.SIGKILL)
+                deadline = time.monotonic() + AGAIN
+                while not _free(tunnel.ports) and time.monotonic() < deadline:
+                    time.sleep(LOOK)
 
 
 def _started(pid: int) -> str:
