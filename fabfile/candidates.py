@@ -18,6 +18,7 @@ from invoke.collection import Collection
 from invoke.parser.context import ParserContext
 
 from . import layers, settings, state
+from .cloud_kinds import EVENTS
 from .errors import ClusterError
 
 FILES = "<files>"  # said instead of candidates: the shell knows files better
@@ -154,7 +155,7 @@ def _known(place: Place, namespace: Collection, environ: Mapping[str, str]) -> S
             case "what":
                 return ("engines", "controller", "all")
             case "event":
-                return ("machine_up", "machine_down", "cluster_up")
+                return EVENTS
             case "provider":
                 return settings.PROVIDERS
             case "shell":

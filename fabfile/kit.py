@@ -63,8 +63,8 @@ class Tape:
         return None
 
     def fabric(self) -> Any:
-        """Nobody is there to be connected to."""
-        raise NotImplementedError
+        """There is no connection that could be given; what needs one is refused in the preflight (hooks)."""
+        raise TypeError("a kit has no connection: it is done later, by the machine itself")
 
     def close(self) -> None:
         """Nothing is open."""

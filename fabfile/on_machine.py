@@ -131,7 +131,7 @@ def _settle(members: tarfile.TarFile, member: tarfile.TarInfo, path: Path, told:
         else:
             content = members.extractfile(member)
             with beside.open("xb") as file:
-                shutil.copyfileobj(Counted(content, told), file, 1 << 20)  # type: ignore[arg-type]  # a file has some
+                shutil.copyfileobj(Counted(content, told), file, 1 << 20)  # type: ignore[arg-type]  # None is for what is no file
             beside.chmod(member.mode)
             os.utime(beside, (member.mtime, member.mtime))
         beside.replace(path)

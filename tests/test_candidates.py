@@ -13,6 +13,7 @@ from invoke.program import Program
 import tasks
 from fabfile import candidates, record
 from fabfile.candidates import FILES, Candidate
+from fabfile.cloud_kinds import EVENTS
 from fabfile.machines import Cluster
 from fabfile.plan import Slot
 from fabfile.record import Record
@@ -83,7 +84,7 @@ MACHINES = ["controller", "engine-2", "engine-10", "engine-11"]
         ("ipyfleet run -- ls -", []),
         ("ipyfleet --list ", ["hooks", "images", "keys", "packages", "step"]),
         ("ipyfleet restart --what ", ["engines", "controller", "all"]),
-        ("ipyfleet hooks.run --event ", ["machine_up", "machine_down", "cluster_up"]),
+        ("ipyfleet hooks.run --event ", list(EVENTS)),
         ("ipyfleet put --path ", [FILES]),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -230,7 +230,7 @@ class TestTheClock:
 
 
 class TestPorts:
-    CLOSED = {10103: "timed out", 10101: "Connection refused"}  # noqa: RUF012  (nobody changes it)
+    CLOSED: ClassVar = {10103: "timed out", 10101: "Connection refused"}
 
     def test_ports_that_an_engine_does_not_reach_are_named_with_the_reason(self):
         level, found, cure = only(examined(closed=self.CLOSED))

@@ -21,7 +21,10 @@ PUBLIC, HALF = (half.decode() for half in zmq.curve_keypair())
 SPELT = [KEY, json.dumps({"k": KEY}), repr(KEY.encode()), base64.b64encode(KEY.encode()).decode(), KEY.encode().hex()]
 
 
-def redact(text: str, secrets: Secrets = Secrets()) -> str:  # noqa: B008
+NONE = Secrets()
+
+
+def redact(text: str, secrets: Secrets = NONE) -> str:
     return Redaction(secrets)(text.encode())[0].decode()
 
 

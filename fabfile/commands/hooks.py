@@ -7,12 +7,11 @@ from pathlib import Path
 
 from invoke.context import Context
 
+from ..cloud_kinds import EVENTS
 from ..command_line import task
 from ..errors import UsageError, raise_together
 from ..kinds import nearest
 from .options import CLUSTER, ON, TEMPLATE
-
-EVENTS = ("machine_up", "machine_down", "cluster_up")
 
 
 @task(name="list", help={"cluster": CLUSTER, "template": TEMPLATE})
