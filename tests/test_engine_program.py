@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import ipyparallel
@@ -46,13 +47,32 @@ def test_the_nanny_is_a_copy_of_the_engine_and_no_second_python(engine: SimpleNa
     assert engine.view.apply_sync(os.getpid) == engine.main.pid
 
 
-def test_a_signal_reaches_the_engine_through_its_nanny(engine: SimpleNamespace) -> None:
-    asked = engine.view.apply_async(signal.pause)
-    wait_until(lambda: engine.client.queue_status(engine.id)["queue"] == 1)
+def test_a_signal_reaches_the_engine_through_its_nanny(engine: SimpleNamespace, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"  # the hub knows of a task before the engine runs it, which until then ignores SIGINT
+    asked = engine.view.apply_async(eval, f"(open({str(begun)!r}, 'w'), __import__('signal').pause())")
+    wait_until(begun.exists)
     engine.client.send_signal(signal.SIGINT, targets=engine.id, block=True)
     with pytest.raises(ipyparallel.RemoteError, match="KeyboardInterrupt"):
         asked.get(timeout=10)
     assert engine.view.apply_sync(os.getpid) == engine.main.pid
+
+
+@pytest.mark.parametrize(("handler", "code"), [("", -signal.SIGTERM), ("lambda *_: os._exit(7)", 7)])
+def test_a_process_that_user_code_forks_ends_by_a_signal(engine: SimpleNamespace, handler: str, code: int) -> None:
+    program = f"""
+import os, signal, time
+before = signal.getsignal(signal.SIGTERM)
+signal.signal(signal.SIGTERM, {handler or "before"})
+child = os.fork()
+if not child:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)
+    os._exit(0)
+signal.signal(signal.SIGTERM, before)
+end = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+"""
+    engine.view.apply_async(exec, program).get(timeout=20)
+    assert engine.view.apply_async(eval, "end").get(timeout=20) == code
 
 
 def test_the_hub_hears_of_the_engines_end_at_once_and_the_nanny_ends_too(engine: SimpleNamespace) -> None:
