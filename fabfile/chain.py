@@ -32,7 +32,7 @@ from .run import Run
 from .services import Service
 from .status import Observed, slot_of
 
-MUTE = 2.0  # seconds that engines have at least to answer
+MUTE = 4.0  # seconds that engines have to answer when they are asked first; twice as long each time after
 
 
 def wanted(run: Run) -> Wanted:
@@ -167,31 +167,31 @@ def count(run: Run, observed: Observed, found: Found, todo: Plan, connection: Co
     if not todo.deploy:
         return len(aimed)
     info = run.tunnel_to(controller_of(found), connection)
-    passed_over = set(stale_idents(observed, todo))
+    gone = set(stale_idents(observed, todo))
     proved: set[str] = set()
     deadline = time.monotonic() + run.settings.start_timeout
+    patience = MUTE
 
-    def registered(idents: Iterable[str]) -> frozenset[Slot]:
-        return aimed & {slot for ident in idents if ident not in passed_over and (slot := slot_of(ident))}
+    def slots(idents: Iterable[str]) -> frozenset[Slot]:
+        return aimed & {slot for ident in idents if ident not in gone and (slot := slot_of(ident))}
 
     while True:
         known = hub.wait_for_engines(
             info,
-            lambda idents: len(aimed) - len(registered(idents)),
+            lambda idents: len(aimed) - len(slots(idents)),
             timeout=max(0.0, deadline - time.monotonic()),
             beat=lambda left: run.tell(f"{len(aimed) - left} of {len(aimed)} engines registered"),
         )
-        new = {number: ident for number, ident in known.items() if ident not in passed_over | proved}
-        asked = [number for number, ident in new.items() if slot_of(ident) in fresh]
-        answering = hub.probe(info, asked, max(MUTE, deadline - time.monotonic()))
-        proved |= {new[number] for number in answering}
-        mute = {new[number] for number in asked if number not in answering}
-        passed_over |= mute
-        if not mute or time.monotonic() >= deadline:
+        asked = {number: ident for number, ident in known.items() if slots([ident]) & fresh and ident not in proved}
+        # Each time by another client, and not for long: an engine that a machine's boot had started and that was
+        # started anew since has two idents for a while, and no client is certain to hear that one of them is dead.
+        proved |= {asked[number] for number in hub.probe(info, asked, patience)}
+        there = slots(ident for ident in known.values() if ident in proved or slot_of(ident) not in fresh)
+        if there == aimed or time.monotonic() >= deadline:
             break
-        # One that a machine's boot had started and that was started anew since: its successor has another ident.
-    _wait_for_the_gone(run, info, observed, todo, known.values())
-    there = registered(known.values())
+        patience = min(2 * patience, max(MUTE, deadline - time.monotonic()))
+    gone |= {ident for ident in known.values() if ident not in proved and slot_of(ident) in there & fresh}
+    _wait_for_the_gone(run, info, gone, known.values())
     missing = sorted(aimed - there)
     if missing:
         failure = HubSilent(
@@ -204,19 +204,16 @@ def count(run: Run, observed: Observed, found: Found, todo: Plan, connection: Co
     return len(there)
 
 
-def _wait_for_the_gone(
-    run: Run, info: Mapping[str, Any], observed: Observed, todo: Plan, known: Collection[str]
-) -> None:
+def _wait_for_the_gone(run: Run, info: Mapping[str, Any], gone: Collection[str], known: Collection[str]) -> None:
     """Wait until the hub has given up the engines that were stopped; nothing where it knows of their end, as it should.
 
     A client that is made while it gives one up may hold it for alive for ever, and wait for it.
     """
-    stale = stale_idents(observed, todo)
-    if stale.isdisjoint(known):
+    if not set(gone).intersection(known):
         return
     hub.wait_for_engines(
         info,
-        lambda idents: len(stale.intersection(idents)),
+        lambda idents: len(set(gone).intersection(idents)),
         timeout=run.settings.patience + LOOK,
         beat=lambda left: run.tell(f"the hub still lists {left} that have ended") if left else None,
     )
