@@ -6,15 +6,13 @@ Nothing is made: EC2 is only asked, and told of the real calls as a dry run. A q
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from ... import boot, entrances, named_hosts
-from ...errors import ClusterError
+from ... import boot, checks, entrances, named_hosts
 from ...kinds import nearest
 from ...machines import Cluster, Finding, MachineSpec
-from ...remote import each
 from ...settings import Settings
 from ...software import software
 from . import images, instance_types, key_pairs, network, places, quotas, tags
@@ -25,7 +23,6 @@ from .network import Subnet
 from .prices import Prices
 from .quotas import Wanted
 
-Check = Callable[[], Iterable[Finding]]
 DRY = "DryRunOperation"  # what EC2 answers to the dry run of a call that it would carry out
 NOBODY = Cluster("preflight", "0", "preflight", 0.0)
 ALLOWED = "whoever runs the account must allow it: the README shows the least policy that this project needs"
@@ -40,8 +37,8 @@ def findings(
     no further.
     """
     here = [partial(of_the_settings, settings), partial(entrances.world_findings, settings)] if new_machines else []
-    account = _gathered([partial(of_the_account, api)])
-    found = [*account, *_gathered(here)]
+    account = checks.findings([partial(of_the_account, api)])
+    found = [*account, *checks.findings(here)]
     if new_machines and not account:
         found += _Ground(api, settings, new_machines, prices, controller).findings()
     once = list(dict.fromkeys(found))
@@ -102,16 +99,16 @@ class _Ground:
 
     def findings(self) -> list[Finding]:
         """All looks at once; then those that need what they found, dry runs among them."""
-        looks: list[Check] = [self._network, self._machine, self._keys, self._address]
-        found = _gathered([*looks, self._quotas, self._cost])
-        further: list[Check] = []
+        looks: list[checks.Check] = [self._network, self._machine, self._keys, self._address]
+        found = checks.findings([*looks, self._quotas, self._cost])
+        further: list[checks.Check] = []
         if self._types_exist and self._subnets:
             further.append(self._offers)
         if self._image and self._subnets:
             image, subnet = self._image, self._subnets[0]
             further += [partial(self._launch, image, subnet, role == "engine") for role in self._roles]
             further.append(partial(self._group, subnet))
-        return [*found, *_gathered(further)]
+        return [*found, *checks.findings(further)]
 
     @property
     def _roles(self) -> list[str]:
@@ -239,23 +236,3 @@ def _dry(call: Callable[..., Any], what: str, permission: str) -> Iterator[Findi
             yield Finding("error", refusal(error, f"{what} (a dry run)").message, hint(code))
         else:
             raise
-
-
-def _gathered(checks: Iterable[Check]) -> list[Finding]:
-    """What all of them find; one that ends in an error of ours has found that, in addition to what it found before."""
-
-    def run(check: Check) -> list[Finding]:
-        found = []
-        try:
-            for finding in check():
-                found.append(finding)
-        except ClusterError as error:
-            found.append(Finding("error", error.message, error.hint))
-        return found
-
-    results = []
-    for outcome in each(checks, run):
-        if outcome.error is not None:
-            raise outcome.error
-        results += outcome.value or []
-    return results

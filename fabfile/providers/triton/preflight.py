@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
-from ... import boot, entrances
+from ... import boot, checks, entrances
 from ...errors import ClusterError
 from ...machines import Cluster, Finding, Machine, MachineSpec, MachineState, Rate
 from ...remote import each
@@ -17,7 +17,6 @@ from .ingredients import Ingredients
 
 MOST = 100_000  # bytes of a request
 ROOM = 2_000  # for the cluster's own key and longer names
-Check = Callable[[], Iterable[Finding]]
 
 
 def findings(api: Api, settings: Settings, new_machines: int, *, controller: bool = True) -> list[Finding]:
@@ -25,13 +24,13 @@ def findings(api: Api, settings: Settings, new_machines: int, *, controller: boo
 
     ``controller`` says whether one of them is the controller. When the account cannot be asked, nothing else is.
     """
-    account = _gathered([partial(of_the_account, api, settings)])
+    account = checks.findings([partial(of_the_account, api, settings)])
     found = [*account]
     if new_machines:
-        found += _gathered([partial(of_the_settings, settings), partial(entrances.world_findings, settings)])
+        found += checks.findings([partial(of_the_settings, settings), partial(entrances.world_findings, settings)])
         if not any(one.level == "error" for one in account):
             roles = [*(["controller"] if controller else []), *(["engine"] if new_machines > controller else [])]
-            found += _gathered([partial(of_the_ground, api, settings, new_machines, tuple(roles))])
+            found += checks.findings([partial(of_the_ground, api, settings, new_machines, tuple(roles))])
     return sorted(dict.fromkeys(found), key=lambda finding: finding.level != "error")
 
 
@@ -161,23 +160,3 @@ def cost(packages: Iterable[str], known: dict[str, float]) -> Rate | None:
         Machine(name, name, "engine", place, MachineState.RUNNING, kind=name) for place, name in enumerate(packages)
     ]
     return prices.rate(papers, known)
-
-
-def _gathered(checks: Iterable[Check]) -> list[Finding]:
-    """What all of them find; one that ends in an error of ours has found that, beside what it found before."""
-
-    def run(check: Check) -> list[Finding]:
-        found = []
-        try:
-            for finding in check():
-                found.append(finding)
-        except ClusterError as error:
-            found.append(Finding("error", error.message, error.hint))
-        return found
-
-    results = []
-    for outcome in each(checks, run):
-        if outcome.error is not None:
-            raise outcome.error
-        results += outcome.value or []
-    return results
