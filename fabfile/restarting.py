@@ -41,6 +41,10 @@ def plan(run: Run, observed: Observed, machines: Collection[Machine], *, control
             f"{', '.join(stale)}: software or settings have changed since it was deployed",
             hint="`invoke provision` puts that there, and restarts what it concerns",
         )
+    if not controller and not machines:
+        raise UsageError(
+            "no engines run on the controller's machine", hint="`invoke restart --what controller` restarts it with all"
+        )
     if not deploy or (controller and deploy[0].role != "controller"):
         raise UsageError("there is nothing to restart: the machines are off", hint="`invoke start` starts them")
     aimed = {Slot(one.index, number) for one in deploy for number in one.numbers}

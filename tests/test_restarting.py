@@ -90,3 +90,11 @@ def test_draining_ends_with_the_time_and_with_a_hub_that_is_silent(seen, monkeyp
     monkeypatch.setattr(restarting, "ask_hub", lambda run, found: HubView("silent"))
     with pytest.raises(HubSilent):
         restarting.drain(run, observed.found, {Slot(0, 1)}, 60, lambda text: None)
+
+
+def test_the_controller_is_not_restarted_by_naming_its_machine_and_is_not_called_off(seen):
+    run, observed = seen
+    with pytest.raises(UsageError) as refused:
+        restarting.plan(run, observed, (), controller=False)
+    assert "off" not in refused.value.message
+    assert "`invoke restart --what controller`" in refused.value.hint
