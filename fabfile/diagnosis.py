@@ -67,7 +67,7 @@ class Diagnosis:
 def judge(observed: Observed, examined: Sequence[Examined], here: Here) -> tuple[Finding, ...]:
     """All findings, the gravest first."""
     controller = next((one for one in examined if one.role == "controller" and one.facts), None)
-    serving = bool(controller and complaints.all_online(controller))
+    serving = bool(controller and complaints.works(controller))
     found = [*_machines(observed), *_hub(observed, {one.name: one for one in examined}), *_here(observed, here)]
     for one in examined:
         found += complaints.of(one, serving=serving)
@@ -105,7 +105,7 @@ def _hub(observed: Observed, examined: Mapping[str, Examined]) -> Iterator[Findi
         return
     if not seen.hub_up:
         one = examined.get(controller.name)
-        serving = bool(one and complaints.all_online(one))
+        serving = bool(one and complaints.works(one))
         if one is None or one.facts is None or serving:  # else what is told of its service is reason enough
             what = "the hub does not answer" if observed.hub else "no controller was ever put on it"
             cure = AGAIN

@@ -106,6 +106,20 @@ class TestTheHub:
         assert "`invoke stop --machine controller` and `invoke start`" in found.cure
         assert found.cure.startswith("`invoke doctor` again in a moment if it was only just started; else")
 
+    def test_a_lease_that_has_no_timer_hides_neither_a_silent_hub_nor_closed_ports(self):
+        assert CONTROLLER.facts
+        lease = watched("offline", "ipyfleet-lease", "ipyfleet-lease.timer")
+        machines = (
+            with_services(CONTROLLER, *CONTROLLER.facts.services, lease),
+            replace(examined(closed={10101: "Connection refused"}), name="engine-0"),
+            ALL[2],
+        )
+        assert texts(observed(hub_up=False, registered={}, hub="silent"), machines) == [
+            "error: controller: the hub does not answer",
+            "error: controller: ipyfleet-lease is offline (inactive/dead)",
+            "error: engine-0: it does not reach the controller's ports 10101 (Connection refused)",
+        ]
+
     def test_a_controller_that_is_down_is_told_once_and_its_ports_are_missed_by_nobody(self):
         down = with_services(CONTROLLER, watched("maintenance", "ipcontroller", "ipcontroller.service"))
         shut = replace(examined(closed={10101: "Connection refused"}), name="engine-1")
