@@ -1,4 +1,4 @@
-"""commands/packages.py: which packages are named on the command line and in a file."""
+"""commands/packages.py: which packages are named on the command line and in a file, and how they are listed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from fabfile import listings
 from fabfile.commands.packages import _named
 from fabfile.errors import UsageError
+from fabfile.software import Software
 
 
 @pytest.mark.parametrize(
@@ -52,3 +54,13 @@ def test_all_that_cannot_be_meant_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"(?s)--index-url.*-e") as refused:
         _named("", str(file))
     assert "scipy'" not in refused.value.message
+
+
+def test_the_versions_that_are_wanted_are_not_called_this_computers_which_may_have_none() -> None:
+    given = Software("1d", "3.11", ("pip==26.3", "scipy==1.17.1"), "x86_64", ("pip==26.3", "scipy==1.17.1"))
+    there = {"controller": {"pip": "26.3", "SciPy": "1.17.1"}, "engine-0": {"pip": "26.3"}}
+    assert [line.split(maxsplit=2) for line in listings.packages(given, there)] == [
+        ["package", "wanted", "on the machines"],
+        ["pip", "26.3", "26.3"],
+        ["scipy", "1.17.1", "controller: 1.17.1, engine-0: none"],
+    ]

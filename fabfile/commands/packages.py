@@ -51,7 +51,7 @@ def add(
 
 @task(name="list", help={"cluster": CLUSTER, "template": TEMPLATE})
 def list_(c: Context, cluster: str = "", template: str = "") -> None:
-    """The packages that the cluster was given, with their versions here and on the machines."""
+    """The packages that the cluster was given: the versions that it shall have, and those on the machines."""
     from .. import access, host_software, listings, report, session
     from ..errors import raise_together
 
