@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from invoke.tasks import Task
 
 FOLDER = "/opt/ipyfleet/hooks"
-LONGEST = 3600.0  # s that one may take
+LONGEST = 3600.0  # s that a script may take, and each command of a task
 AGAIN = {
     "machine_up": "mend it and run the same command again: it is called once more",
     "machine_down": "mend it and run the same command again: it is called once more",
@@ -78,6 +78,7 @@ def _call_task(item: str, host: Host, told: dict[str, str], hint: str) -> None:
     task = _task(item)
     connection: Any = host.fabric()
     connection.config.ipyfleet = told
+    connection.config.timeouts.command = LONGEST
     try:
         task.body(connection)
     except UnexpectedExit as error:

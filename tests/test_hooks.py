@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +32,10 @@ def fail_loudly(c):
 @task
 def blunder(c):
     raise KeyError("what")
+
+@task
+def hang(c):
+    c.run("sleep 20")
 
 @task
 def leave(c):
@@ -97,6 +102,18 @@ def test_a_task_that_fails_is_told(host: SshHost, tasks: Path, task: str, said: 
     with pytest.raises(ClusterError, match=said) as error:
         hooks.call(settings(f"{tasks}:{task}"), "machine_up", host, MACHINE, silent)
     assert seen in error.value.seen
+
+
+@pytest.mark.parametrize("how", ["script", "task"])
+def test_a_hook_that_hangs_is_ended(
+    host: SshHost, tasks: Path, script: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(hooks, "LONGEST", 1.0)
+    script.write_text("#!/bin/sh\nsleep 20\n")
+    begun = time.monotonic()
+    with pytest.raises(ClusterError, match=r"longer than 1 s|within 1\.0 seconds"):
+        hooks.call(settings(script if how == "script" else f"{tasks}:hang"), "machine_up", host, MACHINE, silent)
+    assert time.monotonic() - begun < 15
 
 
 def test_a_task_that_leaves_the_program_is_told_from_a_thread_too_and_may_do_so_without_a_complaint(
