@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from .connection import Connection, differences, local_info
-from .errors import UsageError
+from .errors import ClusterError, UsageError
 from .machines import Cluster
 
 MARK = "ipyfleet"
@@ -30,23 +31,36 @@ def install_client_file(cluster: Cluster, connection: Connection, ports: Sequenc
     """Write the clients' document through a tunnel on these loopback ports (in the order of FORWARDED); its path.
 
     Mode 0600, replaced atomically, left alone when it is right already. Raises UsageError when the file there is not
-    of this cluster.
+    of this cluster, ClusterError when it cannot be written.
     """
     path = client_file_path(cluster.name)
     refuse_foreign(cluster.name, {cluster.id})
     data = json.dumps(local_info(connection, ports) | {MARK: cluster.id}, indent=2).encode() + b"\n"
     if path.exists() and path.read_bytes() == data and path.stat().st_mode & 0o777 == 0o600:
         return path
-    _make_private(path.parent)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600 from the first byte on
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with _changing(path):
+        _make_private(path.parent)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600 from the first byte on
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
     return path
+
+
+@contextmanager
+def _changing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ClusterError(
+            f"the client file {path} cannot be written or removed: {error.strerror}",
+            hint="mend that, or set IPYTHONDIR to a folder on a disk with room that you may write, here and where you "
+            "use the cluster; then run the same command again",
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -85,7 +99,8 @@ def remove_client_file(cluster: Cluster, written: str = "") -> bool:
     found = False
     for path in {client_file_path(cluster.name), *([Path(written)] if written else [])}:
         if _owner(path) == cluster.id:
-            path.unlink(missing_ok=True)
+            with _changing(path):
+                path.unlink(missing_ok=True)
             found = True
     return found
 

@@ -56,9 +56,12 @@ def versions(software: Software) -> dict[str, str]:
     return dict(pin.split("==", 1) for pin in software.requirements)
 
 
-def all_online(one: Examined) -> bool:
-    """Whether every service that shall run there does, says its service manager."""
-    return bool(one.facts) and all(seen.look.state is ServiceState.ONLINE for seen in _facts(one).services)
+def works(one: Examined) -> bool:
+    """Whether its controller or engines all run, says its service manager; its lease is another matter."""
+    if one.facts is None:
+        return False
+    working = [seen for seen in one.facts.services if seen.name.startswith(WORKING)]
+    return all(seen.look.state is ServiceState.ONLINE for seen in working)
 
 
 def of(one: Examined, *, serving: bool) -> Iterator[Finding]:

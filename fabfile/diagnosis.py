@@ -19,6 +19,7 @@ from .status import Observed
 
 HERE = "here"
 AGAIN = "`invoke provision` puts it right"
+SOON = "`invoke doctor` again in a moment if it was only just started"
 TUNNEL = "`invoke step.tunnel` opens it and writes the client file"
 
 
@@ -66,7 +67,7 @@ class Diagnosis:
 def judge(observed: Observed, examined: Sequence[Examined], here: Here) -> tuple[Finding, ...]:
     """All findings, the gravest first."""
     controller = next((one for one in examined if one.role == "controller" and one.facts), None)
-    serving = bool(controller and complaints.all_online(controller))
+    serving = bool(controller and complaints.works(controller))
     found = [*_machines(observed), *_hub(observed, {one.name: one for one in examined}), *_here(observed, here)]
     for one in examined:
         found += complaints.of(one, serving=serving)
@@ -104,17 +105,20 @@ def _hub(observed: Observed, examined: Mapping[str, Examined]) -> Iterator[Findi
         return
     if not seen.hub_up:
         one = examined.get(controller.name)
-        serving = bool(one and complaints.all_online(one))
+        serving = bool(one and complaints.works(one))
         if one is None or one.facts is None or serving:  # else what is told of its service is reason enough
             what = "the hub does not answer" if observed.hub else "no controller was ever put on it"
-            cure = "`invoke stop --machine controller` and `invoke start` start it anew" if serving else AGAIN
+            cure = AGAIN
+            if serving:
+                cure = f"{SOON}; else `invoke stop --machine controller` and `invoke start` start it anew"
             yield Finding("error", controller.name, what, cure)
         return
     unknown = sorted(seen.assigned - seen.registered.keys())
     for slot in unknown:
         if not _excused(slot, observed, examined):
             what = f"the hub does not know its engine {slot.number}, which runs"
-            yield Finding("error", machine_name("engine", slot.index), what, "`invoke provision` starts it anew")
+            cure = f"{SOON}; else `invoke provision` starts it anew"
+            yield Finding("error", machine_name("engine", slot.index), what, cure)
     if not seen.assigned:
         yield Finding("error", HERE, "the cluster has no engines", AGAIN)
     elif not unknown:

@@ -10,11 +10,11 @@ import re
 
 ADVISED = (
     r"`invoke (?:provision|status|teardown|stop|start|restart|renew|connect|shell|console|doctor|logs|ssh(?!-)"
-    r"|step\.[a-z]+)\b(?! --cluster)"
+    r"|run|put|get|(?:hooks|packages|step)\.[a-z]+)\b(?! --cluster)"
 )
 OF_A_PROVIDER = (
     r"`invoke (?:provision|status|teardown|stop|start|renew|console|clusters|regions|zones|types|prices|sweep"
-    r"|doctor|logs|ssh(?!-)|(?:images|keys|step)\.[a-z]+)\b(?![^`]* --template)"
+    r"|doctor|logs|ssh(?!-)|run|put|get|(?:hooks|images|keys|packages|step)\.[a-z]+)\b(?![^`]* --template)"
 )
 
 

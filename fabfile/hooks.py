@@ -7,6 +7,7 @@ What they do is the user's affair; what they are told is the machine's name, its
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from invoke.tasks import Task
 
 FOLDER = "/opt/ipyfleet/hooks"
-LONGEST = 3600.0  # s that one may take
+LONGEST = 3600.0  # s that a script may take, and each command of a task
 AGAIN = {
     "machine_up": "mend it and run the same command again: it is called once more",
     "machine_down": "mend it and run the same command again: it is called once more",
@@ -72,11 +73,12 @@ def _run_script(item: str, host: Host, told: dict[str, str], hint: str) -> None:
 
 
 def _call_task(item: str, host: Host, told: dict[str, str], hint: str) -> None:
-    from invoke.exceptions import Exit, UnexpectedExit
+    from invoke.exceptions import UnexpectedExit
 
     task = _task(item)
     connection: Any = host.fabric()
     connection.config.ipyfleet = told
+    connection.config.timeouts.command = LONGEST
     try:
         task.body(connection)
     except UnexpectedExit as error:
@@ -87,14 +89,16 @@ def _call_task(item: str, host: Host, told: dict[str, str], hint: str) -> None:
             seen=seen,
             hint=hint,
         ) from error
-    except (Exception, Exit) as error:
+    except (Exception, SystemExit) as error:  # in a thread, SystemExit would end just that, and nobody would hear
+        if isinstance(error, SystemExit) and not error.code:
+            return
         raise ClusterError(
             f"your hook {item} failed: {type(error).__name__}: {error}", machine=host.name, hint=hint
         ) from error
 
 
 def _script(item: str) -> Path:
-    path = Path(item).expanduser()
+    path = _path(item)
     try:
         begin = path.read_bytes()[:2]
     except OSError as error:
@@ -104,11 +108,15 @@ def _script(item: str) -> Path:
     return path
 
 
+def _path(text: str) -> Path:
+    return Path(os.path.expanduser(text))  # one of a user who is not there is a file that is not there
+
+
 def _task(item: str) -> Task[Any]:
     from invoke.tasks import Task
 
     file, _, name = item.rpartition(":")
-    module = _module(Path(file).expanduser())
+    module = _module(_path(file))
     tasks = {one.name: one for one in vars(module).values() if isinstance(one, Task)}
     tasks |= {label: one for label, one in vars(module).items() if isinstance(one, Task)}
     found = tasks.get(name) or tasks.get(name.replace("-", "_"))
@@ -129,7 +137,7 @@ def _module(path: Path) -> ModuleType:
     module = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"{path} cannot be imported: {type(error).__name__}: {error}", hint="mend it") from error
     sys.modules[name] = module
     return module

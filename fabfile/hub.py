@@ -85,6 +85,16 @@ class Questions:
 
         Down, not yet up and a wrong key look the same from here.
         """
+        name = self._send(request, content or {})
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0 and self._socket.poll(int(left * 1000)):
+            answer = self._opened(self._socket.recv_multipart(), name)
+            if answer is not None:
+                return answer
+        return None
+
+    def _send(self, request: str, content: Mapping[str, Any]) -> str:
+        """Send a message; its id, which an answer names."""
         name = uuid.uuid4().hex
         header = {
             "msg_id": name,
@@ -94,14 +104,9 @@ class Questions:
             "date": datetime.now(UTC).isoformat(),
             "version": "5.3",
         }
-        parts = [json.dumps(part).encode() for part in (header, {}, {}, content or {})]
+        parts = [json.dumps(part).encode() for part in (header, {}, {}, content)]
         self._socket.send_multipart([DELIMITER, self._sign(parts), *parts])
-        deadline = time.monotonic() + timeout
-        while (left := deadline - time.monotonic()) > 0 and self._socket.poll(int(left * 1000)):
-            answer = self._opened(self._socket.recv_multipart(), name)
-            if answer is not None:
-                return answer
-        return None
+        return name
 
     def _opened(self, frames: list[bytes], question: str) -> dict[str, Any] | None:
         """The content, if this answers that question and was signed with our key."""
@@ -123,6 +128,15 @@ class Questions:
         if answer is None or answer.get("status") != "ok":
             return None
         return {int(number): str(ident) for number, ident in answer["engines"].items()}
+
+    def give_up(self, numbers: Iterable[int], timeout: float = 2.0) -> None:
+        """Have the hub give up engines that have certainly ended, by their ids; it says nothing to that itself.
+
+        What they tell it themselves when they end may be lost on the way. An id is never given twice.
+        """
+        for number in numbers:
+            self._send("unregistration_request", {"id": number})
+        self.registered(timeout)  # questions are answered in their order: it has heard those before
 
     def queues(self, timeout: float = 2.0) -> Queues | None:
         """What waits where, of engines that are registered now; None when the hub does not answer."""

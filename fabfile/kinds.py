@@ -129,7 +129,8 @@ def environment(refused: Callable[[str], str]) -> Callable[[object], tuple[tuple
                 raise ValueError(f"has {name}, {refused(name)}")
             if isinstance(content, bool) or not isinstance(content, str | int | float):
                 raise ValueError(f"must give {name} a text or number {QUOTES}")
-            one_line(str(content))
+            if not str(content).isprintable():
+                raise ValueError(f"has {name} with a line break or another character that cannot be printed")
         return tuple(sorted((str(name), str(content)) for name, content in value.items()))
 
     return kind

@@ -137,16 +137,16 @@ def diagnosis(seen: Diagnosis) -> list[str]:
 
 
 def packages(software: Software, there: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """The packages that were asked for, with their versions here and, by machine, there."""
-    here = dict(pin.split("==", 1) for pin in software.wanted)
+    """The packages that were asked for: the versions that machines shall have and, by machine, those that they have."""
+    wanted = dict(pin.split("==", 1) for pin in software.wanted)
     seen = {name: {str(canonicalize_name(key)): one for key, one in its.items()} for name, its in there.items()}
     rows = []
-    for name, version in sorted(here.items()):
+    for name, version in sorted(wanted.items()):
         versions = {machine: its.get(name, "none") for machine, its in seen.items()}
         alike = len(set(versions.values())) == 1
         on = next(iter(versions.values())) if alike else ", ".join(f"{m}: {v}" for m, v in sorted(versions.items()))
         rows.append((name, version, on))
-    return table(("package", "here", "on the machines"), rows, "none")
+    return table(("package", "wanted", "on the machines"), rows, "none")
 
 
 def _examined(one: Examined) -> tuple[str, ...]:

@@ -166,10 +166,12 @@ def _failed(machine: Machine) -> bool:
 
 def _target(wanted: Wanted, seen: Seen, slots: frozenset[Slot]) -> list[Deployment]:
     target = [Deployment("controller", 0)]
+    off = {one.index for one in seen.machines if one.role == "engine" and one.state is MachineState.STOPPED}
     for index in sorted({slot.index for slot in slots}):
         numbers = tuple(sorted(slot.number for slot in slots if slot.index == index))
         outdated = seen.digests.get(machine_name("engine", index)) != wanted.engine_digest
-        unknown = seen.hub_up and {n for n in numbers if Slot(index, n) in seen.assigned - seen.registered.keys()}
+        looked_for = seen.hub_up and index not in off  # what is off starts anew by itself, with its machine
+        unknown = looked_for and {n for n in numbers if Slot(index, n) in seen.assigned - seen.registered.keys()}
         there = {n for n in numbers if Slot(index, n) in _current(seen)}
         target.append(Deployment("engine", index, numbers, tuple(sorted(there if outdated else unknown or ()))))
     return target

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
-from . import tunnel
+from . import hub, tunnel
 from .errors import ClusterError, UsageError
 from .machines import Found, Machine, MachineState, Stoppable
 from .plan import Seen, Slot
 from .run import Run
-from .status import Observed
+from .status import Observed, slot_of
 
 
 def chosen(found: Found, name: str) -> tuple[Machine, ...]:
@@ -46,6 +47,31 @@ def stop(run: Run, machines: tuple[Machine, ...]) -> None:
         raise ClusterError(f"still on: {', '.join(left)}", hint="run `invoke stop` again")
     for machine in machines:
         run.tell("stopped", machine.name)
+    _sign_off(run, found, {one.index for one in machines if one.role == "engine" and _off(found, one)})
+
+
+def _off(found: Found, machine: Machine) -> bool:
+    return _state(found, machine) in (None, MachineState.STOPPED)
+
+
+def _sign_off(run: Run, found: Found, indexes: Collection[int]) -> None:
+    """Have a hub that goes on give up the engines of these machines, which are off by now.
+
+    What they tell it while their machine goes down may be lost. It would hold them for alive until its patience is
+    over, and `start` and every client would wait for them.
+    """
+    controller, connection = found.controller, run.record.connection
+    if not indexes or connection is None or controller is None or controller.state is not MachineState.RUNNING:
+        return
+    try:
+        info = run.tunnel_to(controller, connection)
+    except ClusterError:  # they are given up later
+        return
+    with hub.Questions(info) as questions:
+        known = questions.registered() or {}
+        ended = [number for number, ident in known.items() if (slot := slot_of(ident)) and slot.index in indexes]
+        if ended:
+            questions.give_up(ended)
 
 
 def _state(found: Found, machine: Machine) -> MachineState | None:

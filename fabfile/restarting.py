@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from . import chain
-from .errors import ClusterError, HubSilent, UsageError
+from .errors import ClusterError, HubSilent, UsageError, raise_together
 from .machines import Found, Machine, MachineState
 from .observation import ask_hub
 from .plan import Deployment, Plan, Slot
@@ -40,6 +40,10 @@ def plan(run: Run, observed: Observed, machines: Collection[Machine], *, control
         raise UsageError(
             f"{', '.join(stale)}: software or settings have changed since it was deployed",
             hint="`invoke provision` puts that there, and restarts what it concerns",
+        )
+    if not controller and not machines:
+        raise UsageError(
+            "no engines run on the controller's machine", hint="`invoke restart --what controller` restarts it with all"
         )
     if not deploy or (controller and deploy[0].role != "controller"):
         raise UsageError("there is nothing to restart: the machines are off", hint="`invoke start` starts them")
@@ -93,7 +97,8 @@ def drain(
 def restart(run: Run, observed: Observed, todo: Plan) -> int:
     """Carry it out; how many engines answer that were started anew.
 
-    Machines that cannot be reached keep no other from being restarted, and are raised together in the end.
+    Machines that cannot be reached keep no other from being restarted, and are raised together in the end, with the
+    engines that do not answer.
     """
     run.settings = replace(run.settings, min_engines=1, boot_timeout=min(REACH, run.settings.boot_timeout))
     if todo.restart_controller:  # one that cannot be reached is found before all the others are stopped
@@ -102,12 +107,17 @@ def restart(run: Run, observed: Observed, todo: Plan) -> int:
         run.on_each(machines, lambda host, machine: None, run.settings.boot_timeout)
     connection = chain.connection_of(run)
     left = chain.deploy(run, observed, observed.found, todo, connection, None)
-    chain.count(run, observed, observed.found, left, connection)
     chain.hand_over(run, observed.found, connection)
+    run.settings = replace(run.settings, min_engines=0)  # the machines are dealt with: now every engine has to answer
+    failures = []
+    try:
+        chain.count(run, observed, observed.found, replace(left, keep=()), connection)  # others are as they were
+    except ClusterError as error:
+        failures.append(error)
     missing = [one.name for one in todo.deploy if one not in left.deploy]
     if missing:
-        raise ClusterError(
-            f"not restarted: {', '.join(missing)}",
-            hint="`invoke doctor` says what is wrong there",
+        failures.append(
+            ClusterError(f"not restarted: {', '.join(missing)}", hint="`invoke doctor` says what is wrong there")
         )
+    raise_together(failures)
     return len(left.fresh)

@@ -18,6 +18,7 @@ from .errors import UsageError
 T = TypeVar("T")
 PROJECT_FILE = Path(__file__).resolve().parent.parent / "invoke.yaml"
 PROVIDERS = ("local", "static", "ec2", "triton")
+UNSHOWN = ("engine_env",)  # there may be secrets of the user's in it
 NAME = r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?"
 NAME_WANTED = "a name of at most 31 lower-case letters, digits and hyphens that starts with a letter, like lab-2"
 
@@ -182,7 +183,7 @@ def _misfits(layer: layers.Layer, names: Collection[str]) -> list[str]:
             try:
                 KINDS[key](item.value)
             except ValueError as misfit:
-                shown = f", not {item.value!r}" if str(misfit).startswith("must") else ""
+                shown = f", not {item.value!r}" if str(misfit).startswith("must") and key not in UNSHOWN else ""
                 complaints.append(f"{item.where}: {key} {misfit}{shown}")
     return complaints
 

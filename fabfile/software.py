@@ -207,7 +207,7 @@ def _digest(*words: str) -> str:
 def _read(path: Path) -> dict[str, Any]:
     try:
         known = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):  # where it cannot be read it cannot be written either, and that is told
         return {}
     return known if isinstance(known, dict) else {}
 

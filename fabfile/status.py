@@ -166,7 +166,8 @@ def _problems(observed: Observed, expected: frozenset[Slot]) -> tuple[str, ...]:
         )
     elif not seen.hub_up and found.controller and found.controller.state is MachineState.RUNNING:
         service = observed.services.get("controller", "unknown")
-        cure = "`invoke stop --machine controller` and `invoke start` start it anew" if service == "online" else again
+        anew = "`invoke stop --machine controller` and `invoke start` start it anew"
+        cure = _patience("controller", service, anew if service == ServiceState.ONLINE else again)
         problems.append(f"the hub does not answer (controller service: {service}): {cure}")
     if observed.ours and not expected:
         problems.append(f"it has no engines: {again}")
@@ -175,7 +176,8 @@ def _problems(observed: Observed, expected: frozenset[Slot]) -> tuple[str, ...]:
         present = {machine.index for machine in found.machines if _is_engine(machine)}
         services = {slot: observed.services.get(machine_name("engine", slot.index), "unknown") for slot in expected}
         problems += [
-            f"{slot} is not in the hub (service: {services[slot]}): {again}"
+            f"{slot} is not in the hub (service: {services[slot]}): "
+            f"{_patience(machine_name('engine', slot.index), services[slot], again)}"
             for slot in sorted(expected - seen.registered.keys())
             if slot.index in running
         ]
@@ -184,6 +186,15 @@ def _problems(observed: Observed, expected: frozenset[Slot]) -> tuple[str, ...]:
             for index in sorted({slot.index for slot in expected} - present)
         ]
     return tuple(problems)
+
+
+def _patience(name: str, service: str, cure: str) -> str:
+    """The cure of what does not serve yet, for which it may be too early: ``service`` are its services' states."""
+    if ServiceState.STARTING in service.split(", "):
+        return f"look again in a moment; if it stays so, `invoke logs --on {name}` shows why"
+    if service == ServiceState.ONLINE:
+        return f"look again in a moment if it was only just started; else {cure}"
+    return cure
 
 
 def _is_engine(machine: Machine) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 
 from fabfile.client_file import ClientFile, client_file_path, install_client_file, look, remove_client_file
 from fabfile.connection import FORWARDED, make
-from fabfile.errors import UsageError
+from fabfile.errors import ClusterError, UsageError
 from fabfile.machines import Cluster
 from fabfile.settings import Settings
 from tests.loopback_cluster import loopback_cluster
@@ -61,6 +62,24 @@ def test_ipythons_own_variable_is_honoured(home, monkeypatch):
     from IPython.paths import get_ipython_dir
 
     assert get_ipython_dir() == str(home / "elsewhere")
+
+
+@pytest.mark.parametrize("folder", ["/proc/nowhere", "/dev/null"])
+def test_a_folder_that_cannot_be_written_is_told_with_the_way_around(monkeypatch, folder):
+    monkeypatch.setenv("IPYTHONDIR", folder)
+    with pytest.raises(ClusterError, match=f"client file {folder}/profile_default/.* cannot be written") as refused:
+        install_client_file(OURS, CONNECTION, PORTS)
+    assert "IPYTHONDIR" in refused.value.hint
+
+
+def test_one_that_cannot_be_removed_is_told(monkeypatch):
+    def refuse(path, missing_ok=False):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    install_client_file(OURS, CONNECTION, PORTS)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(ClusterError, match="removed: Read-only file system"):
+        remove_client_file(OURS)
 
 
 def test_writing_the_same_again_does_not_touch_it():

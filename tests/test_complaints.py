@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from fabfile.complaints import GB, Examined, Finding, all_online, of
+from fabfile.complaints import GB, Examined, Finding, of, works
 from fabfile.examination import Disk, Facts, Watched
 from fabfile.services import Look, ServiceState
 from fabfile.software import Software
@@ -156,7 +156,7 @@ class TestServices:
     def test_anything_but_online_is_an_error_with_its_cure(self, state, cure):
         one = examined(services=(watched(), watched(state, "ipengine@2", "ipengine@2.service")))
         assert only(one) == ("error", f"ipengine@2 is {state} (inactive/dead)", cure)
-        assert not all_online(one)
+        assert not works(one)
 
     @pytest.mark.parametrize(
         ("manager", "own", "state", "cure"),

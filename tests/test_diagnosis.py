@@ -90,7 +90,8 @@ class TestTheHub:
     def test_an_engine_that_runs_unknown_to_the_hub_is_an_error(self):
         (found,) = wrong(observed(registered={Slot(0, 1): False}))
         assert (found.machine, found.found) == ("engine-1", "the hub does not know its engine 1, which runs")
-        assert found.cure == "`invoke provision` starts it anew"
+        soon = "`invoke doctor` again in a moment if it was only just started"
+        assert found.cure == f"{soon}; else `invoke provision` starts it anew"
 
     def test_an_engine_whose_service_is_down_is_told_once(self):
         machines = (*ALL[:2], with_services(ALL[2], watched("offline")))
@@ -103,6 +104,21 @@ class TestTheHub:
         (found,) = wrong(seen)
         assert found.found == "the hub does not answer"
         assert "`invoke stop --machine controller` and `invoke start`" in found.cure
+        assert found.cure.startswith("`invoke doctor` again in a moment if it was only just started; else")
+
+    def test_a_lease_that_has_no_timer_hides_neither_a_silent_hub_nor_closed_ports(self):
+        assert CONTROLLER.facts
+        lease = watched("offline", "ipyfleet-lease", "ipyfleet-lease.timer")
+        machines = (
+            with_services(CONTROLLER, *CONTROLLER.facts.services, lease),
+            replace(examined(closed={10101: "Connection refused"}), name="engine-0"),
+            ALL[2],
+        )
+        assert texts(observed(hub_up=False, registered={}, hub="silent"), machines) == [
+            "error: controller: the hub does not answer",
+            "error: controller: ipyfleet-lease is offline (inactive/dead)",
+            "error: engine-0: it does not reach the controller's ports 10101 (Connection refused)",
+        ]
 
     def test_a_controller_that_is_down_is_told_once_and_its_ports_are_missed_by_nobody(self):
         down = with_services(CONTROLLER, watched("maintenance", "ipcontroller", "ipcontroller.service"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from fabfile import hooks, ssh
 from fabfile.errors import ClusterError
 from fabfile.machines import Event, Machine, MachineState, silent
+from fabfile.remote import each
 from fabfile.settings import Settings
 from fabfile.ssh_host import SshHost
 from tests.sshd import host as host
@@ -29,6 +32,18 @@ def fail_loudly(c):
 @task
 def blunder(c):
     raise KeyError("what")
+
+@task
+def hang(c):
+    c.run("sleep 20")
+
+@task
+def leave(c):
+    raise SystemExit(3)
+
+@task
+def end(c):
+    raise SystemExit
 """
 
 
@@ -77,12 +92,40 @@ def test_a_script_that_fails_is_told_with_its_last_words_and_ends_the_row(
 
 @pytest.mark.parametrize(
     ("task", "said", "seen"),
-    [("fail-loudly", "ended with 4", "as I feared"), ("blunder", "KeyError: 'what'", "")],
+    [
+        ("fail-loudly", "ended with 4", "as I feared"),
+        ("blunder", "KeyError: 'what'", ""),
+        ("leave", "SystemExit: 3", ""),
+    ],
 )
 def test_a_task_that_fails_is_told(host: SshHost, tasks: Path, task: str, said: str, seen: str) -> None:
     with pytest.raises(ClusterError, match=said) as error:
         hooks.call(settings(f"{tasks}:{task}"), "machine_up", host, MACHINE, silent)
     assert seen in error.value.seen
+
+
+@pytest.mark.parametrize("how", ["script", "task"])
+def test_a_hook_that_hangs_is_ended(
+    host: SshHost, tasks: Path, script: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(hooks, "LONGEST", 1.0)
+    script.write_text("#!/bin/sh\nsleep 20\n")
+    begun = time.monotonic()
+    with pytest.raises(ClusterError, match=r"longer than 1 s|within 1\.0 seconds"):
+        hooks.call(settings(script if how == "script" else f"{tasks}:hang"), "machine_up", host, MACHINE, silent)
+    assert time.monotonic() - begun < 15
+
+
+def test_a_task_that_leaves_the_program_is_told_from_a_thread_too_and_may_do_so_without_a_complaint(
+    host: SshHost, tasks: Path
+) -> None:
+    def call(task: str) -> Exception | None:
+        work = partial(hooks.call, settings(f"{tasks}:{task}"), "machine_up", host, MACHINE)
+        (outcome,) = each([silent], work)
+        return outcome.error
+
+    assert "SystemExit: 3" in str(call("leave"))
+    assert call("end") is None
 
 
 def test_what_a_task_is_told_is_its_machines_own(host: SshHost) -> None:
@@ -99,11 +142,15 @@ def test_what_a_task_is_told_is_its_machines_own(host: SshHost) -> None:
         ("{folder}/lab.py:marc", "has no task marc; did you mean mark?"),
         ("/nowhere/lab.py:mark", "is no Python file that can be read"),
         ("{folder}/broken.py:mark", "cannot be imported: SyntaxError"),
+        ("{folder}/leaving.py:mark", "cannot be imported: SystemExit: 3"),
+        ("~nobody-of-that-name/to.sh", "cannot be read: No such file or directory"),
+        ("~nobody-of-that-name/lab.py:mark", "is no Python file that can be read"),
     ],
 )
 def test_what_cannot_be_called_is_complained_of_beforehand(tasks: Path, tmp_path: Path, item: str, said: str) -> None:
     (tmp_path / "plain.txt").write_text("hello")
     (tmp_path / "broken.py").write_text("def (")
+    (tmp_path / "leaving.py").write_text("raise SystemExit(3)")
     (complaint,) = hooks.complaints(settings(item.format(folder=tmp_path)))
     assert complaint.startswith("hooks: machine_up: ")
     assert said in complaint

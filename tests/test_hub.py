@@ -17,7 +17,7 @@ from fabfile import connection, hub
 from fabfile.errors import HubSilent
 from fabfile.hub import EngineLoad
 from fabfile.patience import patience
-from tests.loopback_cluster import LoopbackCluster, family, loopback_cluster, running, wait_until
+from tests.loopback_cluster import LoopbackCluster, end, family, loopback_cluster, running, wait_until
 
 
 @pytest.fixture(scope="module", params=["curve", "hmac"])
@@ -237,3 +237,23 @@ def test_a_question_asked_before_the_hub_listens_is_answered_once_it_does(tmp_pa
             assert questions.registered(timeout=0.1) is None
             cluster.start_controller()
             assert questions.registered(timeout=20.0) == {}
+
+
+def test_an_engine_that_has_ended_unheard_is_given_up_at_once_when_the_hub_is_told(tmp_path):
+    with loopback_cluster(tmp_path) as lab:
+        known = lab.start(2)
+        (number,) = [one for one, ident in known.items() if ident == "engine-0-1-a"]
+        end(lab.engines[0])  # its nanny with it, which would have told
+        begun = time.monotonic()
+        assert number in hub.registered(lab.info)
+        with hub.Questions(lab.info) as questions:
+            questions.give_up([number])
+            questions.give_up([number, 99])  # what is gone already is nothing to speak of
+        assert sorted(hub.registered(lab.info).values()) == ["engine-1-1-a"]
+        assert time.monotonic() - begun < patience(lab.settings).hub_misses * 0.25
+        with ipyparallel.Client(lab.info) as client:
+            assert client[:].apply_sync(pow, 2, 10) == [1024]
+        lab.start_engine("engine-0-1-b")
+        again = lab.wait(2)
+        assert number not in again
+        assert hub.probe(lab.info, again) == again.keys()

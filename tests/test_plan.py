@@ -97,6 +97,16 @@ def test_a_stopped_machine_is_started_and_deployed_again():
     assert not plan.create
 
 
+def test_an_engine_whose_machine_is_off_starts_with_it_and_need_not_be_started_twice():
+    on, off = machine(1), machine(1, state=STOPPED)
+    for one, restart in ((on, (1,)), (off, ())):
+        machines = (machine(0, "controller"), machine(0), one)
+        (deployed,) = make_plan(wanted(2), healthy(2, machines=machines, registered={Slot(0, 1): False})).deploy
+        assert deployed == Deployment("engine", 1, (1,), restart)
+    plan = make_plan(wanted(2), healthy(2, machines=machines, registered={Slot(0, 1): False}))
+    assert plan.renewed == {Slot(1, 1)}
+
+
 def test_a_failed_machine_is_replaced_unless_the_hub_still_knows_its_engine():
     machines = (machine(0, "controller"), machine(0), machine(1, state=FAILED))
     assert make_plan(wanted(2), healthy(2, machines=machines)).empty is False

@@ -27,6 +27,15 @@ def test_a_machine_that_was_stopped_comes_back_alone(fleet, tmp_path):
     assert len(run.record.assigned) == 2
 
 
+def test_a_hub_that_goes_on_is_told_which_engines_went_with_their_machines(fleet, tmp_path):
+    provision(fleet, tmp_path, 2)
+    (ident,) = [one for one in fleet.registered().values() if one.startswith("engine-1-")]
+    fleet.unheard = {7: ident, 8: "engine-0-1-lost", 9: "somebody-1-else"}
+    switch_off(fleet, tmp_path, "engine-1")
+    assert fleet.unheard == {8: "engine-0-1-lost", 9: "somebody-1-else"}
+    switch_off(fleet, tmp_path, "")  # nobody is left to be told
+
+
 @pytest.mark.parametrize(("name", "engines"), [("controller", []), ("engine-1", ["engine-1-1"])])
 def test_of_a_cluster_that_is_off_the_controller_starts_with_any_machine(name, engines, fleet, tmp_path):
     provision(fleet, tmp_path, 2)

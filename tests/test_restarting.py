@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fabfile import restarting
+from fabfile import hub, restarting
 from fabfile.errors import ClusterError, HubSilent, UsageError
 from fabfile.machines import MachineState
 from fabfile.observation import HubView, observe
@@ -21,6 +21,11 @@ def seen(fleet, tmp_path):
     provision(fleet, tmp_path, 3)
     run = new_run(fleet, tmp_path, Settings(cluster="lab", provider="memory", engines=3))
     return run, observe(run)
+
+
+def observed_by_id(run):
+    with hub.Questions({}) as questions:
+        return questions.registered()
 
 
 def chosen(observed, *names):
@@ -90,3 +95,22 @@ def test_draining_ends_with_the_time_and_with_a_hub_that_is_silent(seen, monkeyp
     monkeypatch.setattr(restarting, "ask_hub", lambda run, found: HubView("silent"))
     with pytest.raises(HubSilent):
         restarting.drain(run, observed.found, {Slot(0, 1)}, 60, lambda text: None)
+
+
+def test_an_engine_that_does_not_answer_again_is_told_and_not_counted_as_restarted(seen, monkeypatch):
+    run, observed = seen
+    todo = restarting.plan(run, observed, chosen(observed, "engine-0", "engine-1"), controller=False)
+    silent = next(number for number, ident in observed_by_id(run).items() if ident.startswith("engine-1-"))
+    monkeypatch.setattr(hub, "probe", lambda info, numbers, timeout: frozenset(numbers) - {silent})
+    run.settings = replace(run.settings, start_timeout=0.2)
+    with pytest.raises(ClusterError, match="1 of 2 engines answer; missing: engine-1 engine 1"):
+        restarting.restart(run, observed, todo)
+    assert restarting.restart(run, observed, replace(todo, deploy=todo.deploy[:1], keep=todo.deploy[1:])) == 1
+
+
+def test_the_controller_is_not_restarted_by_naming_its_machine_and_is_not_called_off(seen):
+    run, observed = seen
+    with pytest.raises(UsageError) as refused:
+        restarting.plan(run, observed, (), controller=False)
+    assert "off" not in refused.value.message
+    assert "`invoke restart --what controller`" in refused.value.hint

@@ -153,7 +153,7 @@ def test_a_cluster_name_that_is_a_name_is_taken(name: str) -> None:
             "IPP_CONNECTION_INFO=x",
             "has IPP_CONNECTION_INFO, which is set by ipyfleet itself: leave it out",
         ),
-        ("engine_env", "A=x\ny", "with a line break"),
+        ("engine_env", "A=x\ny", "has A with a line break"),
         ("ssh_keys", "~/nowhere.pub", "has '~/nowhere.pub', which is not a file that can be read"),
         ("ssh_keys", "ssh-ed25519 short", "which is no SSH public key"),
     ],
@@ -163,6 +163,13 @@ def test_an_impossible_value_is_refused_with_its_cure(key: str, value: str, cure
     assert f"--{key.replace('_', '-')}: {key} " in said
     assert cure in said
     assert f"IPYFLEET_{key.upper()}: {key} " in complaint(environ={f"IPYFLEET_{key.upper()}": value})
+
+
+@pytest.mark.parametrize("value", ["TOKEN=s3cret,B", "TOKEN=s3cret\a"])
+def test_what_a_variable_for_engines_holds_is_not_told_with_what_is_wrong(value: str) -> None:
+    said = complaint({"engine_env": value})
+    assert "--engine-env: engine_env " in said
+    assert "s3cret" not in said
 
 
 def test_values_that_contradict_each_other_are_refused() -> None:

@@ -17,6 +17,7 @@ import platformdirs
 import pytest
 
 from fabfile import pins
+from fabfile import software as software_module
 from fabfile.errors import ClusterError, UsageError
 from fabfile.machines import Event
 from fabfile.settings import Settings
@@ -251,3 +252,8 @@ def test_a_cache_that_cannot_be_written_is_told_with_the_way_out(site: Path, mon
     with pytest.raises(ClusterError, match="/proc/nowhere/ipyfleet/wheelhouse cannot be written") as refused:
         asked()
     assert "XDG_CACHE_HOME" in refused.value.hint
+
+
+def test_a_note_that_cannot_be_read_counts_as_not_there(tmp_path: Path) -> None:
+    (tmp_path / "pins.json").mkdir()
+    assert software_module._read(tmp_path / "pins.json") == {}

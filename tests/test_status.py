@@ -46,8 +46,23 @@ def test_an_engine_that_the_hub_does_not_know_is_degraded_whatever_its_service_s
     status = summarise("lab", "local", observed(registered={Slot(0, 1): False}, services={"engine-1": "online"}), NOW)
     assert (status.state, status.exit_code) == ("degraded", 1)
     assert status.problems == (
-        "engine-1 engine 1 is not in the hub (service: online): `invoke provision` puts it right",
+        "engine-1 engine 1 is not in the hub (service: online): look again in a moment if it was only just started; "
+        "else `invoke provision` puts it right",
     )
+
+
+@pytest.mark.parametrize("states", ["starting", "offline, starting"])
+def test_what_is_only_just_starting_is_waited_for_and_not_mended(states):
+    seen = observed(registered={Slot(0, 1): False}, services={"engine-1": states})
+    (problem,) = summarise("lab", "local", seen, NOW).problems
+    assert "look again in a moment" in problem
+    assert "`invoke logs --on engine-1`" in problem
+    seen = observed(hub_up=False, registered={}, hub="silent", services={"controller": states})
+    status = summarise("lab", "local", seen, NOW)
+    assert status.state == "degraded"
+    assert "look again in a moment" in status.problems[0]
+    assert "`invoke logs --on controller`" in status.problems[0]
+    assert "provision" not in status.problems[0]
 
 
 def test_a_machine_that_cannot_be_asked_is_a_problem_and_no_state_of_a_service():
@@ -66,7 +81,8 @@ def test_a_silent_hub_is_degraded_and_the_controllers_service_is_shown():
     said = "the hub does not answer (controller service: maintenance): `invoke provision` puts it right"
     assert status.problems == (said,)
     hanging = observed(hub_up=False, registered={}, hub="silent", services={"controller": "online"})
-    assert "`invoke stop --machine controller`" in summarise("lab", "local", hanging, NOW).problems[0]
+    (problem,) = summarise("lab", "local", hanging, NOW).problems
+    assert "look again in a moment if it was only just started; else `invoke stop --machine controller`" in problem
 
 
 def test_a_hub_that_was_not_asked_because_of_another_command_is_not_called_silent():

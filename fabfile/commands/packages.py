@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +51,7 @@ def add(
 
 @task(name="list", help={"cluster": CLUSTER, "template": TEMPLATE})
 def list_(c: Context, cluster: str = "", template: str = "") -> None:
-    """The packages that the cluster was given, with their versions here and on the machines."""
+    """The packages that the cluster was given: the versions that it shall have, and those on the machines."""
     from .. import access, host_software, listings, report, session
     from ..errors import raise_together
 
@@ -69,7 +70,7 @@ def _named(names: str, requirements: str) -> list[str]:
     texts = [text for text in re.split(r",(?![^\[]*\])|\s+(?![<>=!~])", names) if text.strip()]
     if requirements:
         try:
-            lines = Path(requirements).expanduser().read_text(encoding="utf-8").splitlines()
+            lines = Path(os.path.expanduser(requirements)).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{requirements} cannot be read: {getattr(error, 'strerror', error)}") from error
         texts += [text for line in lines if (text := re.sub(r"(^|\s)#.*", "", line).strip())]
@@ -78,7 +79,8 @@ def _named(names: str, requirements: str) -> list[str]:
     wanted, misfits = [], []
     for text in texts:
         try:
-            wanted.append(requirement("".join(text.split())))
+            name, condition, rest = text.partition(";")  # in which blanks stand between words
+            wanted.append(requirement("".join(name.split()) + condition + rest.strip()))
         except ValueError as misfit:
             misfits.append(f"it {misfit}")
     if misfits:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -61,6 +61,7 @@ class FakeFleet:
         self.hosts: dict[str, HostState] = {}
         self.starts = itertools.count(1)
         self.busy: set[str] = set()
+        self.unheard: dict[int, str] = {}  # engines that have ended and that the hub still lists, by id
         self.tunnels: set[int] = set()
         self.pids = itertools.count(1000)
         self.events: list[str] = []
@@ -121,7 +122,7 @@ class FakeFleet:
                 connected = name == "ipengine" and host.files.get(ENGINE) == wanted
                 if connected and host.met.setdefault(number, start) == start:
                     idents.append(f"{machine.name}-{number}-{nonce}")
-        return dict(enumerate(sorted(idents)))
+        return dict(enumerate(sorted(idents))) | self.unheard
 
 
 class FakeHost:
@@ -298,6 +299,11 @@ class FakeQuestions:
     def registered(self, timeout: float = 2.0) -> dict[int, str] | None:
         """The hub's answer."""
         return self.fleet.registered()
+
+    def give_up(self, numbers: Iterable[int], timeout: float = 2.0) -> None:
+        """The hub lists them no more."""
+        for number in numbers:
+            del self.fleet.unheard[number]
 
     def queues(self, timeout: float = 2.0) -> hub.Queues | None:
         """Engines in ``busy``, named by machine and number, have one task."""
