@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .errors import UsageError
+from .paths import expanded
 from .remote import File
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,7 +49,7 @@ def users_script(path: str) -> bytes:
     if not path:
         return b""
     try:
-        text = Path(path).expanduser().read_bytes()
+        text = expanded(path).read_bytes()
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"userdata: {path} cannot be read: {reason}", hint="correct `userdata`") from None

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .errors import UsageError
+from .paths import expanded
 from .redaction import Redaction, Secrets
 
 ENDINGS = (".tar.gz", ".tgz")
@@ -24,7 +25,7 @@ UNLINKABLE = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)  # of file
 
 def wanted(named: str) -> Path:
     """The path of a bundle that is to be written; raises UsageError for one that cannot be, with what to do."""
-    path = Path(named).expanduser()
+    path = expanded(named)
     if path.is_dir():
         raise UsageError(f"--bundle {path} is a folder", hint=f"name a file, as in --bundle {path / 'report.tar.gz'}")
     if not path.name.endswith(ENDINGS):

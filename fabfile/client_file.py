@@ -17,6 +17,7 @@ from pathlib import Path
 from .connection import Connection, differences, local_info
 from .errors import ClusterError, UsageError
 from .machines import Cluster
+from .paths import expanded
 
 MARK = "ipyfleet"
 
@@ -24,7 +25,7 @@ MARK = "ipyfleet"
 def client_file_path(name: str) -> Path:
     """Where ``ipp.Client(cluster_id=name)`` looks, here and now: IPYTHONDIR or ``~/.ipython``."""
     folder = os.environ.get("IPYTHONDIR") or "~/.ipython"
-    return Path(folder).expanduser() / "profile_default" / "security" / f"ipcontroller-{name}-client.json"
+    return expanded(folder) / "profile_default" / "security" / f"ipcontroller-{name}-client.json"
 
 
 def install_client_file(cluster: Cluster, connection: Connection, ports: Sequence[int]) -> Path:

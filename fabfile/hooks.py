@@ -7,7 +7,6 @@ What they do is the user's affair; what they are told is the machine's name, its
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import ClusterError, UsageError
 from .kinds import nearest
 from .machines import Event, Machine, OnEvent
+from .paths import expanded
 from .remote import File, Host
 from .settings import Settings
 
@@ -98,7 +98,7 @@ def _call_task(item: str, host: Host, told: dict[str, str], hint: str) -> None:
 
 
 def _script(item: str) -> Path:
-    path = _path(item)
+    path = expanded(item)
     try:
         begin = path.read_bytes()[:2]
     except OSError as error:
@@ -108,15 +108,11 @@ def _script(item: str) -> Path:
     return path
 
 
-def _path(text: str) -> Path:
-    return Path(os.path.expanduser(text))  # one of a user who is not there is a file that is not there
-
-
 def _task(item: str) -> Task[Any]:
     from invoke.tasks import Task
 
     file, _, name = item.rpartition(":")
-    module = _module(_path(file))
+    module = _module(expanded(file))
     tasks = {one.name: one for one in vars(module).values() if isinstance(one, Task)}
     tasks |= {label: one for label, one in vars(module).items() if isinstance(one, Task)}
     found = tasks.get(name) or tasks.get(name.replace("-", "_"))

@@ -16,6 +16,7 @@ from invoke.context import Context
 
 from .command_line import task
 from .errors import ClusterError, UsageError
+from .paths import expanded
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -82,7 +83,7 @@ def deploy_controller(c: Context, files: str = ".", template: str = "", host_key
     from .connection import make
 
     settings = session.settings_of(c, template=template)
-    folder = Path(files).expanduser()
+    folder = expanded(files)
     with _named(c, host_key) as host:
         _refuse_foreign(host, settings, "")
         wanted, secret = _pair(folder), None
@@ -107,7 +108,7 @@ def fetch_connection(c: Context, files: str = ".", host_key: str = "") -> None:
     from . import connection_files, report
     from .connection import parse
 
-    folder = Path(files).expanduser()
+    folder = expanded(files)
     with _named(c, host_key) as host:
         fetched = connection_files.fetch(host)
         if fetched.engine is None or fetched.client is None:
@@ -206,7 +207,7 @@ def _connection(settings: Settings, cluster: str, engine_file: Path | None) -> C
         raise UsageError("--cluster and --connection are two answers to one question", hint="give one of them")
     if engine_file:
         try:
-            return parse_engine(engine_file.expanduser().read_bytes())
+            return parse_engine(expanded(engine_file).read_bytes())
         except OSError as error:
             raise UsageError(f"{engine_file} cannot be read: {error.strerror}") from error
     found = record.load(Store(settings.cluster)).connection

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable
-from pathlib import Path
+
+from .paths import expanded
 
 UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 QUOTES = "(YAML reads a bare yes, no, on, off or number as something else than text: put it in quotes)"
@@ -193,7 +194,7 @@ def public_key(value: str) -> str:
     key = value.strip()
     if key.startswith(("/", "~")):
         try:
-            key = Path(key).expanduser().read_text(encoding="utf-8").strip()
+            key = expanded(key).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError, RuntimeError):
             raise ValueError(f"has {value!r}, which is not a file that can be read") from None
     if not re.fullmatch(r"(?:ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/]{40,}={0,3}(?: .*)?", key, re.ASCII):

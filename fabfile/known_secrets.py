@@ -15,6 +15,7 @@ from pathlib import Path
 from .connection_files import CURVE
 from .errors import RemoteError
 from .machines import Machine
+from .paths import expanded
 from .redaction import Secrets
 from .remote import Endpoint, Host
 from .run import Run
@@ -61,7 +62,7 @@ def _of_aws(environ: Mapping[str, str]) -> Iterator[str]:
         named = environ.get(variable) or f"~/.aws/{usual}"
         parser = configparser.RawConfigParser(strict=False)
         with suppress(configparser.Error, OSError, UnicodeDecodeError, RuntimeError):
-            parser.read(Path(named).expanduser(), encoding="utf-8")
+            parser.read(expanded(named), encoding="utf-8")
         for section in parser.sections():
             yield from (value for name, value in parser.items(section) if SECRET_NAME.search(name))
 
@@ -75,7 +76,7 @@ def _key_files(endpoint: Endpoint | None) -> Iterator[str]:
 def _private_keys(paths: Iterable[Path]) -> Iterator[bytes]:
     for path in paths:
         with suppress(OSError, RuntimeError):
-            file = path.expanduser()
+            file = expanded(path)
             if file.is_file() and file.stat().st_size <= LARGEST:
                 data = file.read_bytes()
                 if b"PRIVATE KEY" in data:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from subprocess import PIPE
 from typing import IO
 
 from . import errands
 from .errors import ClusterError, UsageError
 from .machines import Machine
+from .paths import expanded
 from .remote import each
 from .run import Run
 
@@ -56,7 +56,7 @@ def script(path: str, words: Sequence[str]) -> Work:
 
     Raises UsageError when it cannot be read.
     """
-    file = Path(path).expanduser()
+    file = expanded(path)
     try:
         return Work(tuple(words), file.name, file.read_bytes())
     except OSError as error:

@@ -13,6 +13,7 @@ from typing import Any
 
 from .errors import UsageError
 from .kinds import nearest
+from .paths import expanded
 from .yamlfile import Document, read
 
 OTHER_VARIABLES = ("IPYFLEET_HOME", "IPYFLEET_CONFIG", "IPYFLEET_TEST_DATA", "IPYFLEET_ROOT")
@@ -64,7 +65,7 @@ def users_path(runtime_file: str, environ: Mapping[str, str]) -> Path | None:
     """
     named = runtime_file or environ.get("IPYFLEET_CONFIG", "")
     if named:
-        path, by = Path(os.path.expanduser(named)), "-f" if runtime_file else "IPYFLEET_CONFIG"
+        path, by = expanded(named), "-f" if runtime_file else "IPYFLEET_CONFIG"
         if not os.path.isfile(path):
             raise UsageError(f"{by} names the settings file {path}, but there is no such file", hint=f"correct {by}")
         return path

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from . import host_keys
 from .errors import HostKeyError, UsageError
+from .paths import expanded
 from .remote import Credentials, Endpoint
 from .settings import Settings
 
@@ -55,12 +56,12 @@ def gateway(settings: Settings) -> NamedHost | None:
     """The host of the setting ``gateway``, through which machines with private addresses are reached; None without."""
     if not settings.gateway:
         return None
-    return resolve(settings.gateway, config=Path(settings.ssh_config).expanduser() if settings.ssh_config else None)
+    return resolve(settings.gateway, config=expanded(settings.ssh_config) if settings.ssh_config else None)
 
 
 def own_key_files(host: str, first: str = "") -> tuple[str, ...]:
     """The private keys that the user's own ssh would offer a host, after the one in the file ``first``, if any."""
-    return _key_files(_ssh_options(host, None, [str(Path(first).expanduser())] if first else []))
+    return _key_files(_ssh_options(host, None, [str(expanded(first))] if first else []))
 
 
 def strangers(host: NamedHost) -> tuple[Endpoint, ...]:

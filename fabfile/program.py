@@ -19,6 +19,7 @@ from invoke.program import Program
 
 from .errors import UsageError
 from .kinds import nearest
+from .paths import expanded
 from .yamlfile import read
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,7 +90,7 @@ class Fleet(Program):
         named = self.args.config.value
         try:
             if named:
-                read(Path(named).expanduser())
+                read(expanded(named))
             super().update_config(merge=False)
         except UsageError as error:
             raise Exit(str(error), code=2) from error

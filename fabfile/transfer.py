@@ -19,6 +19,7 @@ from typing import BinaryIO, cast
 from . import errands, on_machine
 from .errors import ClusterError, UsageError
 from .machines import Machine
+from .paths import expanded
 from .remote import Outcome, each
 from .run import Run
 
@@ -30,7 +31,7 @@ Progress = Callable[[int, int], object]  # bytes that are done, of how many; of 
 
 def source(path: str) -> Path:
     """What is to be sent, of this computer; raises UsageError when it is not there or cannot be read."""
-    found = Path(path).expanduser()
+    found = expanded(path)
     if not os.path.lexists(found):
         raise UsageError(f"there is no {path} here", hint="name a file or folder of this computer with --path")
     if not os.access(found, os.R_OK):

@@ -15,6 +15,7 @@ from typing import Any
 from .errors import UsageError
 
 KeyPath = tuple[str, ...]
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ def _parsed(path: Path, data: bytes) -> Document:
         loader = yaml.SafeLoader(data)
         root = loader.get_single_node()
         lines: dict[KeyPath, int] = {}
+        _spare_colons(root)
         if root is not None:
             for key_path, line in _keys(root, ()):
                 if key_path in lines:
@@ -65,6 +67,19 @@ def _parsed(path: Path, data: bytes) -> Document:
     if not isinstance(values, dict):
         raise _broken(path, "it must hold keys and values, as in `engines: 8`")
     return Document(path, _text_keys(values), lines)
+
+
+def _spare_colons(node: Any) -> None:
+    """Leave texts like ``8:30`` as they are: YAML 1.1 would make the number 510 of it, which nobody means."""
+    if node is None:
+        return
+    if node.id == "scalar":
+        if node.tag in NUMBERS and ":" in node.value:
+            node.tag = "tag:yaml.org,2002:str"
+        return
+    for part in node.value:
+        for inner in part if isinstance(part, tuple) else (part,):
+            _spare_colons(inner)
 
 
 def _keys(node: Any, above: KeyPath) -> Iterator[tuple[KeyPath, int]]:

@@ -12,6 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from fabfile.errors import UsageError
+from fabfile.paths import expanded
 from fabfile.settings import Settings, load
 from tests.settings_file import complaint
 from tests.settings_file import own_home as own_home
@@ -35,6 +36,21 @@ def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
         load(environ={"IPYFLEET_CONFIG": str(tmp_path / "nowhere.yaml")})
     with pytest.raises(UsageError, match=r"-f names the settings file .*nowhere.yaml.*no such file"):
         load(environ={}, runtime_file=str(tmp_path / "nowhere.yaml"))
+
+
+@pytest.mark.parametrize("text", ["lease: 8:30\n", "lease: 8:30.5\n", "templates: {a: {lease: 1:00:00}}\n"])
+def test_times_of_day_are_no_numbers_of_base_60(users_file: Callable[[str], Path], text: str) -> None:
+    """In YAML 1.1 they are: `lease: 8:30` would switch a cluster off after eight and a half minutes."""
+    users_file(text)
+    with pytest.raises(UsageError, match=r"lease must be .*, not '[0-9:.]*'"):
+        load()
+
+
+def test_a_path_of_a_user_who_is_not_there_is_not_there(users_file: Callable[[str], Path]) -> None:
+    with pytest.raises(UsageError, match=r"nobody-at-all/my\.yaml"):
+        load(environ={"IPYFLEET_CONFIG": "~nobody-at-all/my.yaml"})
+    users_file("gateway: ada@there\nssh_config: ~nobody-at-all/config\n")
+    assert expanded(load().ssh_config) == Path("~nobody-at-all/config")
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 from invoke.context import Context
 
 from ..command_line import task
 from ..errors import UsageError
+from ..paths import expanded
 from .options import CLUSTER, TEMPLATE
 
 
@@ -45,7 +45,7 @@ def ssh_config(c: Context, file: str = "", cluster: str = "", template: str = ""
     if not file:
         report.say(text.rstrip("\n"))
         return
-    path = Path(file).expanduser()
+    path = expanded(file)
     try:
         replace_file(path, text.encode())
     except OSError as error:

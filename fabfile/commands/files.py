@@ -10,6 +10,7 @@ from invoke.exceptions import Exit
 
 from ..command_line import task, trailing_words
 from ..errors import UsageError
+from ..paths import expanded
 from .options import CLUSTER, ON, TEMPLATE
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def get(
         raise UsageError("what is to be fetched?", hint="`invoke get --path results.npz --to results/`")
     run = session.open_run(c, cluster=cluster, template=template)
     machines = access.chosen(access.machines_of(run), on)
-    target = Path(transfer.destination(to, name)).expanduser()
+    target = expanded(transfer.destination(to, name))
     several = len(machines) > 1 or "," in on or on in ("engines", "all")
     wanted = [(one, target.parent / one.name / target.name if several else target) for one in machines]
     failures = []

@@ -8,6 +8,7 @@ from invoke.context import Context
 
 from ..command_line import task
 from ..errors import UsageError
+from ..paths import expanded
 from .account import JSON, ability, show
 from .options import TEMPLATE, YES
 
@@ -81,4 +82,4 @@ def remove(c: Context, name: str = "", template: str = "", yes: bool = False) ->
 def _path(name: str, file: str, example: str) -> Path:
     if not name.strip() or not file.strip():
         raise UsageError("a name and a file are needed", hint=f"`invoke {example}`")
-    return Path(file).expanduser()
+    return expanded(file)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import replace
-from pathlib import Path
 
 from invoke.context import Context
 
 from ..command_line import task
 from ..errors import UsageError
+from ..paths import expanded
 from .options import CLUSTER, TEMPLATE, YES
 
 
@@ -70,7 +69,7 @@ def _named(names: str, requirements: str) -> list[str]:
     texts = [text for text in re.split(r",(?![^\[]*\])|\s+(?![<>=!~])", names) if text.strip()]
     if requirements:
         try:
-            lines = Path(os.path.expanduser(requirements)).read_text(encoding="utf-8-sig").splitlines()
+            lines = expanded(requirements).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{requirements} cannot be read: {getattr(error, 'strerror', error)}") from error
         texts += [text for line in lines if (text := re.sub(r"(^|\s)#.*", "", line).strip())]

@@ -17,6 +17,7 @@ from ...errors import ProviderRefused
 from ...host_keys import plain
 from ...kinds import nearest
 from ...machines import Cluster, Finding
+from ...paths import expanded
 from ...settings import Settings
 from . import tags
 from .api import Api, code_of, passing_over, told
@@ -117,7 +118,7 @@ def find_private(settings: Settings, pair: Mapping[str, Any], home: Path | None 
     None when it is not found there; it may still be in the ssh-agent.
     """
     if settings.key_file:
-        return Path(settings.key_file).expanduser()
+        return expanded(settings.key_file)
     wanted = pair.get("KeyFingerprint", "")
     folder = (home or Path.home()) / ".ssh"
     for public in sorted(folder.glob("*.pub")):
@@ -142,7 +143,7 @@ def in_agent(pair: Mapping[str, Any]) -> bool:
 
 def findings(api: Api, settings: Settings) -> Iterator[Finding]:
     """What is wrong with ``key_pair`` and ``key_file``: not there, not each other's, or open to others."""
-    path = Path(settings.key_file).expanduser() if settings.key_file else None
+    path = expanded(settings.key_file) if settings.key_file else None
     if path and not settings.key_pair:
         yield Finding("warning", "`key_file` has no effect without `key_pair`", "name the pair that it belongs to")
     if path and (wrong := _wrong_with(path)):

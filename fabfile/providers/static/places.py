@@ -14,6 +14,7 @@ from ...boot import script
 from ...errors import ClusterError, HostKeyError, ProviderRefused
 from ...host_facts import HostFacts, ask
 from ...machines import Machine, MachineState, Role
+from ...paths import expanded
 from ...remote import Credentials, Endpoint, Host, each
 from ...settings import Settings
 from ...state import Store, home
@@ -63,7 +64,7 @@ class Places:
 
     def __init__(self, settings: Settings) -> None:
         self._record = Store(settings.cluster).folder
-        self._config = Path(settings.ssh_config).expanduser() if settings.ssh_config else None
+        self._config = expanded(settings.ssh_config) if settings.ssh_config else None
         self._connections: dict[str, tuple[Endpoint, Host]] = {}
 
     def look(self, place: str) -> Look:

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from ...errors import UsageError
+from ...paths import expanded
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 LOGIN = re.compile(r"[A-Za-z0-9@_.+-]+")
@@ -70,7 +71,7 @@ def load(profile: str = "", environ: Mapping[str, str] = os.environ, home: Path 
 def _folder(environ: Mapping[str, str], home: Path) -> Path:
     """Where the CLI keeps its profiles."""
     if named := environ.get("TRITON_CONFIG_DIR", ""):
-        return Path(named).expanduser()
+        return expanded(named)
     shared = Path(environ.get("XDG_CONFIG_HOME", ""), "triton")
     # The CLI looks nowhere else once the variable is set; profiles that were made before it was are found here.
     return shared if shared.is_absolute() and shared.is_dir() else home / ".triton"
