@@ -129,7 +129,11 @@ def take_down(run: Run, *, forget: bool = False) -> None:
     found = run.provider.find(name)
     with suppress(ClusterError) if forget else nullcontext():
         _say_goodbye(run, found.machines)
-    cut_off(run, found)
+    uncut = None
+    try:
+        cut_off(run, found)
+    except ClusterError as error:  # a file that cannot be removed here costs nothing, machines do
+        uncut = error
     for machine in found.machines:
         run.tell("removing", machine.name)
     with suppress(ClusterError) if forget else nullcontext():
@@ -142,6 +146,8 @@ def take_down(run: Run, *, forget: bool = False) -> None:
             f"{name} is still there after removing it: {', '.join(machine.name for machine in left.machines)}",
             hint="run `invoke teardown` again",
         )
+    if uncut:
+        raise uncut
     run.store.remove()
     run.record = Record()
 

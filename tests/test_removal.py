@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -131,3 +134,18 @@ def test_hosts_that_stay_lose_their_services_when_a_new_cluster_is_rolled_back(f
             chain.deploy(run, observed, found, todo, connection, secret)
             raise ZeroDivisionError
     assert [state.running for state in fleet.hosts.values()] == [{}, {}]
+
+
+def test_a_client_file_that_cannot_be_removed_keeps_no_machine(fleet, tmp_path, monkeypatch):
+    provision(fleet, tmp_path, 2)
+    with monkeypatch.context() as context:
+        context.setattr(Path, "unlink", refuse_to_unlink)
+        with pytest.raises(ClusterError, match=r"client file .* cannot be written or removed: Read-only file system"):
+            take_down(fleet, tmp_path)
+    assert fleet.world.empty
+    take_down(fleet, tmp_path)
+    assert_nothing_left(fleet, tmp_path)
+
+
+def refuse_to_unlink(path, missing_ok=False):
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
