@@ -100,9 +100,14 @@ class Services:
         until(lambda: len(self.known() - set(without)) >= count, timeout)
         return self.known()
 
-    def wait_for_those_that_run(self, timeout: float = 60.0) -> None:
-        """Wait until the hub knows the engines that run now and no others: a client might wait for a dead one."""
-        until(lambda: self.known() == {*shell(self.engines, "cat /run/ipyfleet/*.ident").split()}, timeout)
+    def wait_for_those_that_run(self, count: int, timeout: float = 60.0) -> None:
+        """Wait until the hub knows so many engines and all of them run: a client might wait for a dead one."""
+
+        def known() -> bool:
+            running = {*shell(self.engines, "cat /run/ipyfleet/*.ident 2>/dev/null || true").split()}
+            return len(running) == count and self.known() == running
+
+        until(known, timeout)
 
     def compute(self, program: str, timeout: float = 60.0) -> object:
         """What a client's program, which has ``rc`` and ``view`` on all engines, prints as JSON."""

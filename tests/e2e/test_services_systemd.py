@@ -59,7 +59,7 @@ def healthy(services: Services) -> Services:
     """Both engines are there before each test, whatever the one before did."""
     systemd.start(services.controller, CONTROLLER)
     systemd.start(services.engines, ENGINES)
-    services.wait_for_those_that_run()
+    services.wait_for_those_that_run(2)
     return services
 
 
