@@ -14,6 +14,7 @@ import pytest
 
 from fabfile.following import Source, listen
 from fabfile.service_managers.smf import LOG_LINES_SH
+from tests.loopback_cluster import wait_until
 
 ENGINE = "svc:/site/ipengine:engine-1"
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -132,8 +133,8 @@ def test_following_leaves_nothing(log: Path) -> None:
     write(log, ["old"])
     with closing(listen([follow("1")])) as said:
         assert next(said).text == "old"
-        assert follows(log)
-    assert not follows(log)
+        wait_until(lambda: follows(log))  # after what there is already
+    wait_until(lambda: not follows(log), timeout=5.0)
 
 
 def test_nothing_to_follow_is_said(log: Path) -> None:
