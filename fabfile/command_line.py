@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -43,6 +44,8 @@ def task(**options: Any) -> Callable[[Body], Any]:
         @functools.wraps(body)
         def run(c: Context, *args: Any, **kwargs: Any) -> Any:
             sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # `>&-`: nobody wants to read it
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.reconfigure(errors="backslashreplace")  # file names are not always text that it can show
             meant = kwargs.get("cluster"), kwargs.get("template")
             try:
                 return body(c, *args, **kwargs)

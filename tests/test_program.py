@@ -57,6 +57,12 @@ def tell(c):
     report.say("done")
 
 @task()
+def show(c):
+    """Say what not every terminal can."""
+    from fabfile import report
+    report.say("a\\udcff · b")
+
+@task()
 def wait(c):
     """Wait for ever."""
     import time
@@ -69,7 +75,7 @@ def talk(c):
     for number in range(100_000):
         print(number, flush=True)
 
-ns = Collection(provision, fail, words, tell, wait, talk)
+ns = Collection(provision, fail, words, tell, show, wait, talk)
 '''
 
 
@@ -226,6 +232,13 @@ def test_the_program_lists_helps_and_tells_its_version(project: Path) -> None:
     assert "--engines=STRING   how many" in described
     assert "-e" not in described.split()
     assert fleet(project, "--version").stdout.startswith("ipyfleet 0.")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii:strict"])
+def test_what_a_terminal_cannot_show_is_shown_in_another_way(project: Path, encoding: str) -> None:
+    done = run(sys.executable, "-m", "invoke", "show", cwd=project, PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout in ("a\\udcff · b\n", "a\\udcff \\xb7 b\n")
 
 
 @pytest.mark.parametrize("program", [fleet, invoke])
