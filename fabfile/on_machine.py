@@ -39,8 +39,7 @@ Contents = Mapping[str, tuple[int, float]]  # by path below what is sent: size a
 def contents(path: Path) -> dict[str, tuple[int, float]]:
     """The files that are there: what need not be sent again. Nothing for what is not there or may not be read."""
     found = {}
-    for below, file in _walk(path):
-        shown = file.lstat()
+    for below, _, shown in _walk(path):
         if stat.S_ISREG(shown.st_mode):
             found[below] = (shown.st_size, shown.st_mtime)
     return found
@@ -61,8 +60,7 @@ def pack(
     changes meanwhile.
     """
     with tarfile.open(fileobj=into, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as archive:
-        for below, path in _walk(source):
-            shown = path.lstat()
+        for below, path, shown in _walk(source):
             member = tarfile.TarInfo(f"{ROOT}/{below}".rstrip("/"))
             member.mtime, member.mode = shown.st_mtime, stat.S_IMODE(shown.st_mode) & 0o777
             if everybody:
@@ -98,7 +96,7 @@ def unpack(archive: BinaryIO, target: Path, told: Told = lambda size: None) -> i
             if parts and not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(target)):
                 raise tarfile.TarError(f"{path.parent} leads out of {target}")
             if member.isdir():
-                if path.is_symlink() or not path.is_dir():
+                if not path.is_dir() or (parts and path.is_symlink()):
                     path.mkdir()
                 path.chmod(member.mode | 0o700)
             elif member.isreg() or member.issym():
@@ -139,13 +137,16 @@ def _settle(members: tarfile.TarFile, member: tarfile.TarInfo, path: Path, told:
         beside.unlink(missing_ok=True)
 
 
-def _walk(path: Path, below: str = "") -> Iterator[tuple[str, Path]]:
-    """What there is, itself first (as ""), folders before what is in them."""
+def _walk(path: Path, below: str = "") -> Iterator[tuple[str, Path, os.stat_result]]:
+    """What there is, itself first (as ""), folders before what is in them.
+
+    A symbolic link is one, but the path itself is what it leads to: data may lie on another disk.
+    """
     try:
-        shown = path.lstat()
+        shown = path.lstat() if below else path.stat()
     except FileNotFoundError:
         return
-    yield below, path
+    yield below, path, shown
     if stat.S_ISDIR(shown.st_mode):
         for name in sorted(os.listdir(path)):
             if name not in PASSED_OVER:
@@ -215,14 +216,14 @@ def main(user: str, verb: str, *rest: str) -> int:
     become(user)
     if verb == "run":
         return run(int(rest[0]), rest[1], list(rest[2:]))
-    path, out = Path(rest[0]).expanduser(), sys.stdout.buffer
+    path, out = Path(os.path.expanduser(rest[0])), sys.stdout.buffer
     if verb == "take":
         out.write(json.dumps(contents(path)).encode() + b"\n")
         out.flush()
         out.write(f"{unpack(sys.stdin.buffer, path)}\n".encode())
         return 0
     there = {name: (size, time) for name, (size, time) in json.loads(sys.stdin.buffer.readline()).items()}
-    if not os.path.lexists(path):
+    if not path.exists():
         raise FileNotFoundError(2, "there is no such file or folder", str(path.absolute()))
     pack(path, out, there)
     return 0

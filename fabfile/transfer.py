@@ -32,11 +32,14 @@ Progress = Callable[[int, int], object]  # bytes that are done, of how many; of 
 def source(path: str) -> Path:
     """What is to be sent, of this computer; raises UsageError when it is not there or cannot be read."""
     found = expanded(path)
-    if not os.path.lexists(found):
+    if not found.exists():
         raise UsageError(f"there is no {path} here", hint="name a file or folder of this computer with --path")
     if not os.access(found, os.R_OK):
         raise UsageError(f"{path} may not be read", hint="mend its mode, or name another one")
-    return found.absolute()
+    named = Path(os.path.abspath(found))
+    if not named.name:
+        raise UsageError(f"{path} has no name that it could have there", hint="name folders in it, one by one")
+    return named
 
 
 def package(path: str) -> Path:
@@ -121,6 +124,9 @@ def fetch(
                     written = on_machine.unpack(answers, target, count)
             except (OSError, tarfile.TarError) as error:
                 problem = f"{getattr(error, 'filename', None) or target}: {getattr(error, 'strerror', None) or error}"
+                if isinstance(error, OSError):  # it is on this side: the rest need not come
+                    child.kill()
+                    raise ClusterError(f"{path} could not be put here: {problem}", machine=machine.name) from error
             while answers.read(1 << 20):  # what pads the archive
                 pass
             code = child.wait()

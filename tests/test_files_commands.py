@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fabfile.errors import UsageError
-from fabfile.transfer import destination, package
+from fabfile.transfer import destination, package, source
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +29,10 @@ ROOT = Path(__file__).parents[1]
         (["put", "--package", "fabfile", "--to", "x"], "--to is for --path"),
         (["get"], "what is to be fetched?"),
         (["get", "--path", "/"], "what is to be fetched?"),
+        (["get", "--path", "~"], "what shall ~ be called here?"),
+        (["get", "--path", "~ada/", "--to", "there/"], "what shall ~ada/ be called here?"),
+        (["put", "--path", "/"], "/ has no name that it could have there"),
+        (["put", "--path", "/\udcff"], "there is no /"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_what_could(words: list[str], said: str, tmp_path: Path) -> None:
@@ -48,6 +52,18 @@ def test_where_something_goes() -> None:
     assert destination("", "data.csv") == "data.csv"
     assert destination("in/", "data.csv") == "in/data.csv"
     assert destination("/srv/other.csv", "data.csv") == "/srv/other.csv"
+
+
+def test_what_is_sent_has_a_name_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name is that on the machines, where ".." would be the folder above."""
+    (tmp_path / "data/inner").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("data")
+    (tmp_path / "broken").symlink_to("nowhere")
+    monkeypatch.chdir(tmp_path / "data/inner")
+    assert source("..") == source("../../data") == tmp_path / "data"
+    assert source("../../link") == tmp_path / "link"
+    with pytest.raises(UsageError, match=r"there is no \.\./\.\./broken here"):
+        source("../../broken")
 
 
 def test_a_package_is_what_python_can_import(tmp_path: Path) -> None:

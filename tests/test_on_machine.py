@@ -78,6 +78,21 @@ def test_what_is_there_is_not_sent_again_and_what_changed_is(source: Path, tmp_p
     assert (tmp_path / "target/mine").read_text() == "stays"
 
 
+def test_a_link_that_is_named_stands_for_what_it_leads_to(source: Path, tmp_path: Path) -> None:
+    """On both sides, since data often lies on another disk; links in a folder stay links."""
+    (tmp_path / "there").symlink_to(source)
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "target").symlink_to("large disk")
+    assert unpack(packed(tmp_path / "there"), tmp_path / "target") == 4
+    (source / "__pycache__").rmdir()
+    assert tree(tmp_path / "large disk") == tree(source)
+    assert contents(tmp_path / "there") == contents(source)
+    (tmp_path / "one").symlink_to(source / "run.sh")
+    unpack(packed(tmp_path / "one"), tmp_path / "two")
+    assert (tmp_path / "two").read_text() == "#!/bin/sh\n"
+    assert not (tmp_path / "two").is_symlink()
+
+
 def test_a_file_replaces_a_file_and_no_folder(tmp_path: Path) -> None:
     (tmp_path / "one").write_text("new")
     (tmp_path / "two").write_text("old")

@@ -166,9 +166,11 @@ def get(
     name = Path(path.rstrip("/")).name
     if not name or name in (".", ".."):
         raise UsageError("what is to be fetched?", hint="`invoke get --path results.npz --to results/`")
+    if name.startswith("~") and (not to or to.endswith("/")):
+        raise UsageError(f"what shall {path} be called here?", hint="say it with --to, like `--to home-of-engines`")
     run = session.open_run(c, cluster=cluster, template=template)
     machines = access.chosen(access.machines_of(run), on)
-    target = expanded(transfer.destination(to, name))
+    target = expanded(to) / name if to.endswith("/") else expanded(to or name)
     several = len(machines) > 1 or "," in on or on in ("engines", "all")
     wanted = [(one, target.parent / one.name / target.name if several else target) for one in machines]
     failures = []
