@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ipyparallel import Client
 
 ASKED, TRIES = 8, 25  # so many engines are asked to write something, and so often is looked before that is done again
+PATIENCE = 20.0  # s that another command may still be at it: programs that connect at the same moment take turns
 ANSWER = 3.0  # s that the hub has to answer through a tunnel that is open
 
 
@@ -39,7 +40,7 @@ def client(cluster: str = "", template: str = "", timeout: float = 30.0) -> Clie
     """
     import ipyparallel
 
-    with session.changing(Context(), "connect", cluster=cluster, template=template) as run:
+    with session.changing(Context(), "connect", PATIENCE, cluster=cluster, template=template) as run:
         connect(run)
         path = run.record.client_file
     return listen(ipyparallel.Client(path, timeout=timeout))

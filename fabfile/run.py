@@ -23,6 +23,8 @@ from .settings import Settings
 from .software import Software, software
 from .state import Store
 
+NOTING = 2.0  # s that another command may take to note its tunnel
+
 
 @dataclass
 class Run:
@@ -144,7 +146,7 @@ class Run:
                 before, controller.endpoint, self.credentials, connection, self.store.folder, begun=self._begun
             )
             if now != self.record.tunnel:
-                self._remember(now)
+                now = self._remember(before, now)
         return tunnel.local_info(connection, now)
 
     def _begun(self, now: tunnel.Tunnel) -> None:
@@ -152,18 +154,26 @@ class Run:
         if self.store.locked:
             self.save(tunnel=now)
 
-    def _remember(self, now: tunnel.Tunnel) -> None:
-        """Note the tunnel that a run without the lock opened; raises Locked, closing it, when that is not possible."""
+    def _remember(self, before: tunnel.Tunnel | None, now: tunnel.Tunnel) -> tunnel.Tunnel:
+        """Note the tunnel that a run without the lock opened, unless another has noted one meanwhile; the one noted.
+
+        Raises Locked, closing it, when that is not possible.
+        """
         cluster = self.record.cluster
         try:
-            with self.store.lock(f"{self.doing or 'status'}: noting the tunnel"):
+            with self.store.lock(f"{self.doing or 'status'}: noting the tunnel", NOTING):
                 self.record = record.load(self.store)
                 if self.record.cluster != cluster:
                     raise Locked(f"{self.store.cluster} was changed meanwhile", hint="run the same command again")
-                self.save(tunnel=now)
+                noted = self.record.tunnel
+                if noted is None or noted == before or not tunnel.alive(noted):
+                    self.save(tunnel=now)
+                    return now
         except Locked:
             tunnel.close_tunnel(now)
             raise
+        tunnel.close_tunnel(now)
+        return noted
 
     def __call__(self, event: Event) -> None:
         """Keep the time of an event and pass it on."""

@@ -92,10 +92,10 @@ def account(c: Context, template: str = "") -> Provider:
 
 
 @contextmanager
-def changing(c: Context, doing: str, **options: str) -> Iterator[Run]:
-    """A run that may change the cluster, alone at it."""
+def changing(c: Context, doing: str, patience: float = 0.0, /, **options: str) -> Iterator[Run]:
+    """A run that may change the cluster, alone at it; ``patience`` seconds are waited for another one to end."""
     run = open_run(c, doing, **options)
-    with run.store.lock(doing):
+    with run.store.lock(doing, patience):
         run.record = record.load(run.store)
         yield run
 

@@ -24,6 +24,7 @@ from .errors import ClusterError, Locked
 
 SCHEMA = 1
 LOCK = "lock"
+AGAIN = 0.05  # s between two tries to take the lock
 DEBRIS = ".new"  # ends the name of a file that is being written
 HINT = "mend that, or set IPYFLEET_HOME to a folder on a disk with room that you may write"
 
@@ -145,14 +146,15 @@ class Store:
         self._on_write("")
 
     @contextmanager
-    def lock(self, doing: str) -> Iterator[None]:
+    def lock(self, doing: str, patience: float = 0.0) -> Iterator[None]:
         """Be the only command that changes this cluster; ``doing`` tells others what, like ``provision``.
 
-        Raises Locked at once when another one is at it. The lock goes with the process, however it ends.
+        Raises Locked when another one is at it for longer than ``patience`` seconds. The lock goes with the process,
+        however it ends.
         """
         if self.locked:
             raise RuntimeError(f"the lock of {self.cluster} is held already")
-        handle = self._acquire(doing)
+        handle = self._acquire(doing, time.monotonic() + patience)
         self._locked = True
         try:
             for debris in self.folder.glob(f".*{DEBRIS}"):  # of a command that was killed while writing
@@ -166,7 +168,7 @@ class Store:
                     self.folder.rmdir()
             os.close(handle)
 
-    def _acquire(self, doing: str) -> int:
+    def _acquire(self, doing: str, deadline: float) -> int:
         path = self.path(LOCK)
         while True:
             try:
@@ -182,7 +184,10 @@ class Store:
             except BlockingIOError:
                 holder = os.pread(handle, 4096, 0)
                 os.close(handle)
-                raise self._taken(holder) from None
+                if time.monotonic() >= deadline:
+                    raise self._taken(holder) from None
+                time.sleep(AGAIN)
+                continue
             except OSError as error:
                 os.close(handle)
                 raise _refused("locked", path, error) from error

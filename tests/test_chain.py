@@ -386,6 +386,20 @@ def test_the_dead_twin_of_an_engine_is_waited_for_until_the_hub_has_given_it_up(
     assert waits == [0, 1]
 
 
+def test_of_two_commands_that_open_a_tunnel_at_the_same_moment_one_uses_the_others(fleet, tmp_path, monkeypatch):
+    """Neither has the lock, as with `status`; a tunnel that nobody has noted would stay open for ever."""
+    provision(fleet, tmp_path, 1)
+    monkeypatch.setattr(tunnel, "alive", lambda one: one.pid in fleet.tunnels)
+    fleet.tunnels.clear()  # the computer was started anew
+    one, other = (new_run(fleet, tmp_path, SETTINGS) for _ in range(2))
+    for it in (one, other):
+        it.tunnel_to(it.provider.find("lab").controller, it.record.connection)
+    assert fleet.tunnels == {one.record.tunnel.pid}
+    assert other.record.tunnel == one.record.tunnel
+    take_down(fleet, tmp_path)
+    assert_nothing_left(fleet, tmp_path)
+
+
 def test_an_engine_that_never_answers_is_missing_when_the_time_is_over(fleet, tmp_path, monkeypatch):
     monkeypatch.setattr(hub, "probe", lambda info, numbers, timeout: frozenset({0}.intersection(numbers)))
     with pytest.raises(HubSilent, match="1 of 2 engines answer; missing: engine-1 engine 1"):

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -229,6 +230,16 @@ def test_a_second_command_is_told_who_changes_the_cluster_and_since_when(
     assert caught.value.exit_code == 1
     with Store("other", store.folder.parent).lock("provision"):
         pass  # another cluster is another lock
+
+
+def test_a_patient_command_takes_its_turn(store: Store, holder: subprocess.Popen[str]) -> None:
+    with pytest.raises(Locked), store.lock("connect", 0.2):
+        pytest.fail("two commands at once")
+    release = threading.Timer(0.3, holder.kill)
+    release.start()
+    with store.lock("connect", 20.0):
+        assert not release.is_alive()
+    release.join()
 
 
 def test_reading_needs_no_lock(store: Store, holder: subprocess.Popen[str]) -> None:

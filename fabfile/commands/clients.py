@@ -18,7 +18,7 @@ def connect(c: Context, cluster: str = "", template: str = "") -> None:
     """Open the tunnel to the cluster and keep it open, through network breaks and sleep; say how to use it."""
     from .. import clients, report, session
 
-    with session.changing(c, "connect", cluster=cluster, template=template) as run:
+    with session.changing(c, "connect", clients.PATIENCE, cluster=cluster, template=template) as run:
         run.listener = lambda event: report.heartbeat(event.what)
         engines = clients.connect(run)
         report.say(f"{run.settings.cluster}: connected, {report.engines(engines)}")
@@ -75,7 +75,7 @@ def notebook(c: Context, cluster: str = "", template: str = "") -> None:
     program = beside if os.path.exists(beside) else shutil.which("jupyter-lab")
     if not program:
         raise UsageError("JupyterLab is not installed here", hint=f"`{sys.executable} -m pip install jupyterlab`")
-    with session.changing(c, "connect", cluster=cluster, template=template) as run:
+    with session.changing(c, "connect", clients.PATIENCE, cluster=cluster, template=template) as run:
         clients.connect(run)
         report.say(report.snippet(run.settings.cluster))
     sys.stdout.flush()
