@@ -166,7 +166,7 @@ def close_tunnel(tunnel: Tunnel, timeout: float = 3.0) -> None:
         with suppress(ProcessLookupError):
             os.killpg(tunnel.pid, number)
         deadline = time.monotonic() + timeout
-        while alive(tunnel) and time.monotonic() < deadline:
+        while (alive(tunnel) or _group(tunnel.pid)) and time.monotonic() < deadline:
             time.sleep(LOOK)
 
 
@@ -218,14 +218,24 @@ def _listens(tunnel: Tunnel) -> bool:
 def _end_orphans(tunnel: Tunnel, folder: Path) -> None:
     """End what is left of a tunnel whose first process is gone: its ssh would hold the ports."""
     config = os.fsencode(folder / CONFIG)
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError, IndexError):
-            group = int((process / "stat").read_text().rpartition(")")[2].split()[2])
-            if group == tunnel.pid and config in (process / "cmdline").read_bytes().split(b"\0"):
+    for process in _group(tunnel.pid):
+        with suppress(OSError):
+            if config in (process / "cmdline").read_bytes().split(b"\0"):
                 os.kill(int(process.name), signal.SIGKILL)
                 deadline = time.monotonic() + AGAIN
                 while not _free(tunnel.ports) and time.monotonic() < deadline:
                     time.sleep(LOOK)
+
+
+def _group(leader: int) -> list[Path]:
+    """The folders in /proc of the processes of a group that run, also when its leader does not; none without /proc."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, IndexError):
+            state, _, group = (process / "stat").read_text().rpartition(")")[2].split()[:3]
+            if int(group) == leader and state not in "ZX":
+                found.append(process)
+    return found
 
 
 def _started(pid: int) -> str:

@@ -365,6 +365,20 @@ def test_ports_lie_below_those_that_connections_get():
     assert all(20000 <= port < 32768 for port in tunnel._new_ports())
 
 
+def test_closing_waits_for_what_ends_after_the_first_process(monkeypatch):
+    """An ssh that is ending still has the ports."""
+    slowly = "trap 'sleep 0.4; exit' TERM; echo ready; while :; do sleep 0.05; done"
+    child = subprocess.Popen(
+        ("sh", "-c", 'sh -c "$1" & exec sleep 60', "sh", slowly), stdout=subprocess.PIPE, start_new_session=True
+    )
+    monkeypatch.setitem(tunnel._children, child.pid, child)
+    with child, child.stdout:
+        assert child.stdout.readline() == b"ready\n"
+        close_tunnel(Tunnel(child.pid, tunnel._started(child.pid), (), "", ()))
+        assert tunnel._group(child.pid) == []
+        assert child.returncode == -signal.SIGTERM
+
+
 def test_the_local_ports_are_free_for_others_again_after_closing(opened):
     close_tunnel(opened)
     with socket.socket() as other:
