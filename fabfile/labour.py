@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from subprocess import PIPE
+from subprocess import PIPE, Popen
 from typing import IO
 
 from . import errands
@@ -78,17 +78,33 @@ def alone(run: Run, machine: Machine, work: Work, *, root: bool = False) -> int:
 def everywhere(
     run: Run, machines: Sequence[Machine], work: Work, on_line: OnLine, *, root: bool = False
 ) -> tuple[Ended, ...]:
-    """Run it on all of these machines at once; ``on_line`` hears of each line as it comes, from any thread."""
+    """Run it on all of these machines at once; ``on_line`` hears of each line as it comes, from any thread.
+
+    What it raises ends them all, and is raised here.
+    """
     start = errands.starter(run, machines, root=root)
     telling = threading.Lock()
+    children: list[Popen[bytes]] = []
+    unheard: list[Exception] = []
 
     def labour(machine: Machine) -> int:
         def hand_on(stream: IO[bytes], wrong: bool) -> None:
-            for line in stream:
+            try:
+                with stream:
+                    for line in stream:
+                        with telling:
+                            on_line(machine, line.decode(errors="replace").rstrip("\r\n"), wrong)
+            except Exception as error:  # as of `| head`: what nobody reads would be waited for, for ever
                 with telling:
-                    on_line(machine, line.decode(errors="replace").rstrip("\r\n"), wrong)
+                    unheard.append(error)
+                    for one in children:
+                        one.kill()
 
         child = start(machine, "run", str(len(work.text)), work.name, *work.words, stderr=PIPE)
+        with telling:
+            children.append(child)
+            if unheard:
+                child.kill()
         errors, child.stderr = child.stderr, None  # these are for the user to see
         readers = [
             threading.Thread(target=hand_on, args=(stream, wrong), daemon=True)
@@ -106,6 +122,8 @@ def everywhere(
         return code
 
     outcomes = each(machines, labour, AT_ONCE)
+    if unheard:
+        raise unheard[0]
     for one in outcomes:
         if one.error is not None and not isinstance(one.error, ClusterError):
             raise one.error
