@@ -6,7 +6,6 @@ Says how; nothing here prints, and nothing changes on a machine.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from . import service_managers
@@ -63,6 +62,10 @@ def machines_of(run: Run) -> Found:
 def configuration(run: Run, machines: Sequence[Machine]) -> str:
     """What OpenSSH must read to reach these machines as ``CLUSTER-MACHINE``; those without an address are left out."""
     run.pin(machines)
+    return _configuration(run, machines)
+
+
+def _configuration(run: Run, machines: Sequence[Machine]) -> str:
     reached = {name_of(run, one): one.endpoint for one in machines if isinstance(one.endpoint, Endpoint)}
     return snippet(reached, run.credentials)
 
@@ -81,12 +84,18 @@ def login(run: Run, machine: Machine, command: str) -> tuple[str, ...]:
 
 
 def logins(run: Run, machines: Sequence[Machine]) -> Callable[[Machine, str], tuple[str, ...]]:
-    """What gives the words of OpenSSH for each of these machines; its configuration is written once for all."""
-    path: Path = run.store.folder / CONFIG
-    replace_file(path, configuration(run, machines).encode())
+    """What gives the words of OpenSSH for each of these machines, whose configurations are written once for all.
+
+    A file for each: other commands at the same time are for other machines, and ssh may read it late.
+    """
+    paths = {one.name: run.store.folder / f"{CONFIG}.{one.name}" for one in machines}
+    run.pin(machines)
+    for one in machines:
+        replace_file(paths[one.name], _configuration(run, [one]).encode())
 
     def words(machine: Machine, command: str) -> tuple[str, ...]:
         reachable(machine)
+        path = paths[machine.name]
         return ("ssh", "-F", str(path), name_of(run, machine), *([command] if command else []))
 
     return words

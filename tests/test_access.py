@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from fabfile.access import chosen
+from fabfile.access import chosen, logins, machines_of
 from fabfile.errors import UsageError
 from fabfile.machines import Cluster, Endpoint, Found, Machine, MachineState, Role, machine_name
 from fabfile.remote import Credentials
 from fabfile.ssh_config import snippet
+from tests.fakes.commands import SETTINGS, provision
+from tests.fakes.fleet import FakeFleet, new_run
 
 
 def machine(role: Role, index: int) -> Machine:
@@ -72,3 +74,16 @@ def test_openssh_reaches_each_machine_strictly_and_other_hosts_as_before(tmp_pat
     plain = asked(tmp_path, "elsewhere.example.org")
     (tmp_path / "config").write_text(snippet(reached, credentials))
     assert asked(tmp_path, "elsewhere.example.org") == plain
+
+
+def test_commands_at_the_same_time_leave_each_other_the_way(fleet: FakeFleet, tmp_path: Path) -> None:
+    provision(fleet, tmp_path, 2)
+    run = new_run(fleet, tmp_path, SETTINGS)
+    controller, *engines = machines_of(run).machines
+    first = logins(run, engines)
+    logins(run, [controller])
+    for one in engines:
+        assert one.endpoint
+        ssh, *options, _, _ = first(one, "true")
+        shown = subprocess.run([ssh, "-G", *options, f"{SETTINGS.cluster}-{one.name}"], capture_output=True, text=True)
+        assert f"hostname {one.endpoint.host}\n" in shown.stdout
