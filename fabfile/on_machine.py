@@ -179,7 +179,10 @@ def run(size: int, name: str, words: list[str]) -> int:
     try:
         if folder:
             script = folder / name
-            script.write_bytes(sys.stdin.buffer.read(size))
+            text = sys.stdin.buffer.read(size)
+            if len(text) < size:  # a part of it might do harm
+                raise ConnectionError(f"{name} did not arrive whole, and was not begun")
+            script.write_bytes(text)
             script.chmod(0o700)
             words = [*_interpreter(script), str(script), *words]
         child = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)

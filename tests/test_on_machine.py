@@ -179,6 +179,14 @@ def test_a_script_runs_with_its_words_and_is_gone_afterwards() -> None:
     assert not Path(path).exists()
 
 
+def test_a_script_that_did_not_arrive_whole_is_not_begun(tmp_path: Path) -> None:
+    script = f"echo begun >{tmp_path}/mark\nsleep 60\n".encode()
+    with begun("run", str(len(script) + 1), "fit") as (child, _, _):
+        said = child.communicate(script, timeout=30)[1]
+    assert (child.returncode, said) == (1, b"fit did not arrive whole, and was not begun\n")
+    assert not (tmp_path / "mark").exists()
+
+
 def test_it_ends_with_whoever_started_it() -> None:
     with begun("run", "0", "", "sh", "-c", "echo $$; exec sleep 300") as (child, into, out):
         pid = int(out.readline())
