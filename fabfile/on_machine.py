@@ -23,6 +23,7 @@ import sys
 import tarfile
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -32,6 +33,7 @@ ROOT = "it"  # what the archive calls what is sent, a folder or a file
 PASSED_OVER = ("__pycache__", ".git", ".ipynb_checkpoints")
 SAME = 0.002  # s that times of one file may differ by: archives round them
 GRACE = 5.0  # s from asking a command to end to killing it
+LOOK = 0.02  # s between two looks whether it has ended
 Told = Callable[[int], object]
 Contents = Mapping[str, tuple[int, float]]  # by path below what is sent: size and time of change
 
@@ -186,8 +188,12 @@ def run(size: int, name: str, words: list[str]) -> int:
             script.chmod(0o700)
             words = [*_interpreter(script), str(script), *words]
         child = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
-        threading.Thread(target=_end_with_input, args=(child,), daemon=True).start()
+        unheard = threading.Event()
+        ending = threading.Thread(target=_end_with_input, args=(child, unheard), daemon=True)
+        ending.start()
         code = child.wait()
+        if unheard.is_set():  # what it has begun may take longer to end than itself
+            ending.join()
         return 128 - code if code < 0 else code
     finally:
         if folder:
@@ -200,18 +206,19 @@ def _interpreter(script: Path) -> list[str]:
     return [] if script.read_bytes().startswith(b"#!") else ["sh"]
 
 
-def _end_with_input(child: subprocess.Popen[bytes]) -> None:
+def _end_with_input(child: subprocess.Popen[bytes], unheard: threading.Event) -> None:
     while os.read(0, 4096):
         pass
+    unheard.set()
     for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + GRACE
         try:
             os.killpg(child.pid, number)
+            while time.monotonic() < deadline:
+                time.sleep(LOOK)
+                os.killpg(child.pid, 0)
         except ProcessLookupError:
             return
-        try:
-            child.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            continue
 
 
 def main(user: str, verb: str, *rest: str) -> int:
@@ -225,7 +232,7 @@ def main(user: str, verb: str, *rest: str) -> int:
         out.flush()
         out.write(f"{unpack(sys.stdin.buffer, path)}\n".encode())
         return 0
-    there = {name: (size, time) for name, (size, time) in json.loads(sys.stdin.buffer.readline()).items()}
+    there = {name: (size, changed) for name, (size, changed) in json.loads(sys.stdin.buffer.readline()).items()}
     if not path.exists():
         raise FileNotFoundError(2, "there is no such file or folder", str(path.absolute()))
     pack(path, out, there)

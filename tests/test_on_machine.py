@@ -6,12 +6,13 @@ import getpass
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -196,6 +197,18 @@ def test_it_ends_with_whoever_started_it() -> None:
     while Path(f"/proc/{pid}").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_what_it_has_begun_and_does_not_listen_ends_as_well() -> None:
+    with begun("run", "0", "", "sh", "-c", "(trap '' TERM; exec sleep 300) & echo $!; wait") as (child, into, out):
+        pid = int(out.readline())
+        into.close()
+        assert child.wait(30) == 128 + signal.SIGTERM
+    try:
+        assert not Path(f"/proc/{pid}").exists()
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_what_is_not_there_is_said_in_one_line() -> None:
