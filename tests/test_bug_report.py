@@ -94,6 +94,15 @@ def test_logs_of_a_controller_that_keeps_its_digest_to_itself_are_left_out(
     assert names == ["machines/controller/no-answer.txt"]
 
 
+def test_a_secret_may_look_like_a_path_and_a_path_is_none(run: Run, tmp_path: Path) -> None:
+    secret, path = "/jalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY", tmp_path / "token"
+    path.touch()
+    environ = {"AWS_SECRET_ACCESS_KEY": secret, "A_TOKEN_FILE": str(path), "A_TOKEN_URL": "https://example.org/token"}
+    found = known_secrets.of_cluster(run, (), environ).texts
+    assert secret in found
+    assert not found & {str(path), "https://example.org/token"}
+
+
 def test_values_of_variables_for_engines_are_not_told() -> None:
     resolved = settings.resolve({"engine_env": "API=s3cret-of-mine"}, environ={})
     lines = bug_report.settings_lines(resolved)
