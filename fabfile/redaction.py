@@ -32,7 +32,7 @@ LOOKS = tuple(
         rb"(" + _NAMED + rb"\w*\\?['\"]?\s*[=:]\s*b?\\?['\"]?)(?!\[secret removed\])[^\s'\",;]{8,}",
         rb"(\bkey\\?['\"]?\s*[=:]\s*b?\\?['\"]?)[0-9a-f]{32,}",
         rb"(authorization['\"]?\s*[=:]\s*)(?!\[secret removed\])[^\n]+",
-        rb"(://[^/\s:@]+:)(?!\[secret removed\])[^/\s@]+(@)",
+        rb"(://[^/\s:@]*:)(?!\[secret removed\])[^/\s'\"]+(@)",
     )
 )
 

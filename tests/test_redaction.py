@@ -74,6 +74,8 @@ def test_what_looks_like_a_secret_goes_though_nobody_knows_it() -> None:
         (f'"key": "{KEY}"', KEY),
         (f"c.IPController.curve_secretkey = b'{HALF}'", HALF),
         ("GET https://ada:pass1234@example.org/x", "pass1234"),
+        ("GET https://ada:pass@1234@example.org/x", "1234"),
+        ("redis://:pass1234@example.org", "pass1234"),
         ("Authorization: Basic YWRhOnBhc3M=", "YWRhOnBhc3M="),
     ):
         assert secret not in redact(text), text
