@@ -5,7 +5,9 @@ Says how; nothing here prints, and nothing changes on a machine.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from . import service_managers
@@ -63,6 +65,26 @@ def configuration(run: Run, machines: Sequence[Machine]) -> str:
     """What OpenSSH must read to reach these machines as ``CLUSTER-MACHINE``; those without an address are left out."""
     run.pin(machines)
     return _configuration(run, machines)
+
+
+def export(text: str, file: str, cluster: str) -> Path:
+    """Put a cluster's configuration at a path, in the place of an older one of it; the path, as an Include takes it.
+
+    Raises UsageError for a file of another kind that is there, like ~/.ssh/config itself, or if it cannot be written.
+    """
+    path = Path(file).expanduser().absolute()
+    try:
+        there = path.read_text(errors="replace") if path.exists() else ""
+        hosts = re.findall(r"^\s*(?:host|match)\b.*", there, re.IGNORECASE | re.MULTILINE)
+        if there.strip() and not (hosts and all(line.startswith(f"Host {cluster}-") for line in (there, *hosts))):
+            raise UsageError(
+                f"{path} is there and not of this command for {cluster}, it is not overwritten",
+                hint="name a new --file; your own ~/.ssh/config takes an Include of it",
+            )
+        replace_file(path, text.encode())
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}", hint="name another --file") from error
+    return path
 
 
 def _configuration(run: Run, machines: Sequence[Machine]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fabfile.access import chosen, logins, machines_of
+from fabfile.access import chosen, export, logins, machines_of
 from fabfile.errors import UsageError
 from fabfile.machines import Cluster, Endpoint, Found, Machine, MachineState, Role, machine_name
 from fabfile.remote import Credentials
@@ -87,3 +87,16 @@ def test_commands_at_the_same_time_leave_each_other_the_way(fleet: FakeFleet, tm
         ssh, *options, _, _ = first(one, "true")
         shown = subprocess.run([ssh, "-G", *options, f"{SETTINGS.cluster}-{one.name}"], capture_output=True, text=True)
         assert f"hostname {one.endpoint.host}\n" in shown.stdout
+
+
+def test_a_file_of_ones_own_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    machine = snippet({"lab-controller": Endpoint("10.0.0.1", "admin")}, Credentials(Path("key"), Path("hosts")))
+    assert export(machine, "lab.config", "lab") == tmp_path / "lab.config"
+    assert export(machine + machine, "lab.config", "lab").read_text() == machine + machine
+    own = ("Host work\n  User ada\n", f"ForwardX11 yes\n{machine}", f"{machine}\nhost lab2\n", "# mine\n")
+    for text in (*own, machine.replace("Host lab-", "Host other-")):
+        (tmp_path / "config").write_text(text)
+        with pytest.raises(UsageError, match="not overwritten"):
+            export(machine, "config", "lab")
+        assert (tmp_path / "config").read_text() == text

@@ -38,16 +38,12 @@ def ssh(c: Context, machine: str = "controller", command: str = "", cluster: str
 def ssh_config(c: Context, file: str = "", cluster: str = "", template: str = "") -> None:
     """Print what lets ssh, scp and editors reach the machines as CLUSTER-MACHINE, like ipython-controller."""
     from .. import access, report, session
-    from ..host_keys import replace_file
 
     run = session.open_run(c, cluster=cluster, template=template)
     text = access.configuration(run, access.machines_of(run).machines)
     if not file:
         report.say(text.rstrip("\n"))
         return
-    path = expanded(file)
-    try:
-        replace_file(path, text.encode())
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}", hint="name another --file") from error
-    report.say(f"{path}: put `Include {path}` first into ~/.ssh/config, then `ssh {run.settings.cluster}-controller`")
+    path = access.export(text, file, run.settings.cluster)
+    shown = f'"{path}"' if " " in str(path) else path
+    report.say(f"{path}: put `Include {shown}` first into ~/.ssh/config, then `ssh {run.settings.cluster}-controller`")
