@@ -22,7 +22,7 @@ from .run import Run
 USER = "ipyparallel"
 PYTHON = "/opt/ipyfleet/env/bin/python"
 LOADER = "import sys; exec(sys.stdin.buffer.read(int(sys.argv.pop(1))))"
-LOST = 255  # what ssh says of itself
+LOST = on_machine.LOST
 NOT_THERE = 127  # what a shell says of a command that it does not know
 LAST = 2000  # bytes of what a machine said that are kept for an error
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from subprocess import PIPE, Popen
 from typing import IO
 
-from . import errands
+from . import errands, on_machine
 from .errors import ClusterError, UsageError
 from .machines import Machine
 from .paths import expanded
@@ -70,9 +70,7 @@ def alone(run: Run, machine: Machine, work: Work, *, root: bool = False) -> int:
     with errands.ended(child):
         errands.tell(child, work.text)
         code = child.wait()
-    if code == errands.LOST:
-        raise errands.failure(machine, code, "", "it ran")
-    return code
+    return _own(machine, code)
 
 
 def everywhere(
@@ -117,9 +115,7 @@ def everywhere(
             for reader in readers:
                 reader.join()
             code = child.wait()
-        if code == errands.LOST:
-            raise errands.failure(machine, code, "", "it ran")
-        return code
+        return _own(machine, code)
 
     outcomes = each(machines, labour, AT_ONCE)
     if unheard:
@@ -130,3 +126,10 @@ def everywhere(
     return tuple(
         Ended(one.item, one.value or 0, one.error if isinstance(one.error, ClusterError) else None) for one in outcomes
     )
+
+
+def _own(machine: Machine, code: int) -> int:
+    """The exit code of the command itself; raises RemoteError when it is that of a lost connection."""
+    if code == on_machine.LOST:
+        raise errands.failure(machine, code, "", "it ran")
+    return on_machine.LOST if code == on_machine.ITS_OWN else code

@@ -33,6 +33,7 @@ ROOT = "it"  # what the archive calls what is sent, a folder or a file
 PASSED_OVER = ("__pycache__", ".git", ".ipynb_checkpoints")
 SAME = 0.002  # s that times of one file may differ by: archives round them
 GRACE = 5.0  # s from asking a command to end to killing it
+LOST, ITS_OWN = 255, 213  # what ssh says when it lost us; what stands for a command's own 255, and nobody else says
 LOOK = 0.02  # s between two looks whether it has ended
 Told = Callable[[int], object]
 Contents = Mapping[str, tuple[int, float]]  # by path below what is sent: size and time of change
@@ -173,7 +174,7 @@ def become(user: str) -> None:
 
 
 def run(size: int, name: str, words: list[str]) -> int:
-    """Run a command, or the script that standard input begins with; its exit code.
+    """Run a command, or the script that standard input begins with; its exit code, ITS_OWN for LOST.
 
     It is ended when standard input ends: then nobody is there to hear from it.
     """
@@ -194,7 +195,7 @@ def run(size: int, name: str, words: list[str]) -> int:
         code = child.wait()
         if unheard.is_set():  # what it has begun may take longer to end than itself
             ending.join()
-        return 128 - code if code < 0 else code
+        return 128 - code if code < 0 else ITS_OWN if code == LOST else code
     finally:
         if folder:
             shutil.rmtree(folder, ignore_errors=True)

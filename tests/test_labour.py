@@ -7,7 +7,8 @@ from typing import cast
 import pytest
 
 from fabfile import errands
-from fabfile.labour import SHELL, Work, everywhere
+from fabfile.errors import RemoteError
+from fabfile.labour import SHELL, Work, alone, everywhere
 from fabfile.machines import Machine
 from fabfile.run import Run
 from tests.fakes.errand import OverSsh, machine
@@ -45,3 +46,17 @@ def test_all_are_ended_when_nobody_reads_what_they_write(started: OverSsh, capfd
         everywhere(NO_RUN, [machine(index) for index in range(3)], Work((*SHELL, "yes")), closed)
     assert [child.poll() is None for child in started.children] == [False] * 3
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("code", [0, 1, 127, 213, 254, 255])
+def test_the_exit_code_is_the_commands_own(started: OverSsh, code: int) -> None:
+    work = Work((*SHELL, f"exit {code}"))
+    told = 255 if code == 213 else code
+    assert alone(NO_RUN, machine(0), work) == told
+    assert [one.code for one in everywhere(NO_RUN, [machine(0)], work, lambda *line: None)] == [told]
+
+
+def test_a_connection_that_breaks_is_no_exit_code(started: OverSsh) -> None:
+    work = Work((*SHELL, "kill -9 $(ps -o ppid= -p $PPID)"))  # what the errand itself was begun by
+    with pytest.raises(RemoteError, match="the connection broke while it ran"):
+        alone(NO_RUN, machine(0), work)
