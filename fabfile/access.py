@@ -72,7 +72,7 @@ def export(text: str, file: str, cluster: str) -> Path:
 
     Raises UsageError for a file of another kind that is there, like ~/.ssh/config itself, or if it cannot be written.
     """
-    path = Path(file).expanduser().absolute()
+    path = expanded(file).absolute()
     try:
         there = path.read_text(errors="replace") if path.exists() else ""
         hosts = re.findall(r"^\s*(?:host|match)\b.*", there, re.IGNORECASE | re.MULTILINE)

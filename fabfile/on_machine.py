@@ -95,12 +95,13 @@ def unpack(archive: BinaryIO, target: Path, told: Told = lambda size: None) -> i
             if first != ROOT or ".." in parts or "" in parts:
                 raise tarfile.TarError(f"the archive has {member.name!r}, which leads elsewhere")
             path = target.joinpath(*parts)
-            path.parent.mkdir(parents=True, exist_ok=True)
             if parts and not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(target)):
                 raise tarfile.TarError(f"{path.parent} leads out of {target}")
+            path.parent.mkdir(parents=True, exist_ok=True)
             if member.isdir():
-                if not path.is_dir() or (parts and path.is_symlink()):
-                    path.mkdir()
+                if not parts and path.is_dir():
+                    continue  # the mode of a folder that somebody names, like /tmp, is not ours to change
+                path.mkdir(exist_ok=not path.is_symlink())
                 path.chmod(member.mode | 0o700)
             elif member.isreg() or member.issym():
                 _settle(members, member, path, told)

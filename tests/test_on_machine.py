@@ -139,6 +139,25 @@ def test_no_link_leads_out_of_the_target(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "outside") == []
 
 
+def test_no_folder_is_made_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target/out").symlink_to("../outside")
+    with pytest.raises(tarfile.TarError, match="leads out of"):
+        unpack(archive(member("it/out/made/evil")), tmp_path / "target")
+    assert os.listdir(tmp_path / "outside") == []
+
+
+def test_a_folder_that_is_there_keeps_its_mode(source: Path, tmp_path: Path) -> None:
+    source.chmod(0o700)
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target").chmod(0o1777)
+    unpack(packed(source), tmp_path / "target")
+    assert (tmp_path / "target").stat().st_mode & 0o7777 == 0o1777
+    unpack(packed(source), tmp_path / "new")
+    assert (tmp_path / "new").stat().st_mode & 0o7777 == 0o700
+
+
 def test_an_archive_that_breaks_off_leaves_no_half_file(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(bytes(3_000_000))
     cut = io.BytesIO(packed(tmp_path / "large").read()[:2_000_000])
