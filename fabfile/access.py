@@ -16,6 +16,7 @@ from .host_keys import replace_file
 from .kinds import nearest
 from .machines import ROLES, Found, Machine, MachineState
 from .observation import LOOK
+from .paths import expanded
 from .remote import Endpoint, Host, Outcome, each
 from .run import Run
 from .services import CONTROLLER, Service, Stretch, engine_service
