@@ -42,7 +42,7 @@ Contents = Mapping[str, tuple[int, float]]  # by path below what is sent: size a
 def contents(path: Path) -> dict[str, tuple[int, float]]:
     """The files that are there: what need not be sent again. Nothing for what is not there or may not be read."""
     found = {}
-    for below, _, shown in _walk(path):
+    for below, _, shown in _walk(path, patient=True):
         if stat.S_ISREG(shown.st_mode):
             found[below] = (shown.st_size, shown.st_mtime)
     return found
@@ -141,20 +141,22 @@ def _settle(members: tarfile.TarFile, member: tarfile.TarInfo, path: Path, told:
         beside.unlink(missing_ok=True)
 
 
-def _walk(path: Path, below: str = "") -> Iterator[tuple[str, Path, os.stat_result]]:
-    """What there is, itself first (as ""), folders before what is in them.
+def _walk(path: Path, below: str = "", patient: bool = False) -> Iterator[tuple[str, Path, os.stat_result]]:
+    """What there is, itself first (as ""), folders before what is in them; ``patient`` passes over what it may not see.
 
-    A symbolic link is one, but the path itself is what it leads to: data may lie on another disk.
+    A symbolic link is one, but the path itself is what it leads to: data may lie on another disk. Raises OSError.
     """
     try:
         shown = path.lstat() if below else path.stat()
-    except FileNotFoundError:
-        return
+        names = sorted(os.listdir(path)) if stat.S_ISDIR(shown.st_mode) else []
+    except OSError as error:
+        if patient or isinstance(error, FileNotFoundError):
+            return
+        raise
     yield below, path, shown
-    if stat.S_ISDIR(shown.st_mode):
-        for name in sorted(os.listdir(path)):
-            if name not in PASSED_OVER:
-                yield from _walk(path / name, f"{below}/{name}".lstrip("/"))
+    for name in names:
+        if name not in PASSED_OVER:
+            yield from _walk(path / name, f"{below}/{name}".lstrip("/"), patient)
 
 
 def _same(one: tuple[int, float] | None, other: tuple[int, float]) -> bool:

@@ -122,11 +122,14 @@ def fetch(
             try:
                 if answers.peek(1):
                     written = on_machine.unpack(answers, target, count)
-            except (OSError, tarfile.TarError) as error:
-                problem = f"{getattr(error, 'filename', None) or target}: {getattr(error, 'strerror', None) or error}"
-                if isinstance(error, OSError):  # it is on this side: the rest need not come
-                    child.kill()
-                    raise ClusterError(f"{path} could not be put here: {problem}", machine=machine.name) from error
+            except OSError as error:  # of this computer, and all that may still come is not waited for
+                raise ClusterError(
+                    f"{path} could not be put here: {error.filename or target}: {error.strerror or error}",
+                    machine=machine.name,
+                    hint="mend that, or name another --to; what has arrived already is not fetched again",
+                ) from error
+            except tarfile.TarError as error:
+                problem = f"{target}: {error}"
             while answers.read(1 << 20):  # what pads the archive
                 pass
             code = child.wait()
