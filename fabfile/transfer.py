@@ -12,8 +12,10 @@ import os
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from subprocess import Popen
 from typing import BinaryIO, cast
 
 from . import errands, on_machine
@@ -25,6 +27,7 @@ from .run import Run
 
 AT_ONCE = 8
 OFTEN = 0.2  # s between two words of progress
+PATIENCE, LOOK = 5.0, 0.02  # s that others have to end after Ctrl-C, and between two looks whether they have
 PACKAGES = "/opt/ipyfleet/packages"  # a folder of every engine's path
 Progress = Callable[[int, int], object]  # bytes that are done, of how many; of 0 when nobody knows
 
@@ -112,11 +115,12 @@ def fetch(
     """Fetch the file or folder ``path`` of each machine to the place given with it; how many files, or its error."""
     start = errands.starter(run, [machine for machine, _ in wanted], root=root)
     count = _counter(0, progress)
+    at_work: list[Popen[bytes]] = []
 
     def get(item: tuple[Machine, Path]) -> int:
         machine, target = item
         child = start(machine, "give", path)
-        with errands.ended(child) as said:
+        with errands.ended(child) as said, _among(at_work, child):
             errands.tell(child, json.dumps(on_machine.contents(target)).encode() + b"\n")
             answers, problem, written = cast(io.BufferedReader, child.stdout), "", 0
             try:
@@ -139,7 +143,24 @@ def fetch(
             raise ClusterError(f"{path} could not be put here: {problem}", machine=machine.name)
         return written
 
-    return each(wanted, get, AT_ONCE)
+    try:
+        return each(wanted, get, AT_ONCE)
+    except BaseException:  # Ctrl-C: what has come in part is removed by those at work, who end with this program
+        for child in list(at_work):
+            child.kill()
+        deadline = time.monotonic() + PATIENCE
+        while at_work and time.monotonic() < deadline:
+            time.sleep(LOOK)
+        raise
+
+
+@contextmanager
+def _among(some: list[Popen[bytes]], one: Popen[bytes]) -> Iterator[None]:
+    some.append(one)
+    try:
+        yield
+    finally:
+        some.remove(one)
 
 
 def _counter(total: int, progress: Progress) -> Callable[[int], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,3 +80,19 @@ def test_a_fault_here_is_told_before_everything_has_come(started: OverSsh, tmp_p
         (tmp_path / "folder").mkdir()
         with pytest.raises(ClusterError, match="there is a folder of that name"):
             get(Path(endless.name), tmp_path / "folder")
+
+
+@pytest.mark.timeout(20)
+def test_nothing_that_came_in_part_stays_after_an_interruption(started: OverSsh, tmp_path: Path) -> None:
+    def interrupt(done: int, total: int) -> None:
+        if not interrupted:
+            interrupted.append(os.listdir(tmp_path / "target"))
+            os.kill(os.getpid(), signal.SIGINT)
+
+    interrupted: list[list[str]] = []
+    with tempfile.NamedTemporaryFile(dir=tmp_path) as endless:
+        os.truncate(endless.name, 1 << 40)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(NO_RUN, [(machine(0), tmp_path / "target/file")], endless.name, interrupt)
+    assert len(interrupted[0]) == 1
+    assert os.listdir(tmp_path / "target") == []
