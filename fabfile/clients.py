@@ -86,7 +86,7 @@ def connect(run: Run) -> int:
 def cut(run: Run) -> None:
     """Close the tunnel, remembering its ports: clients that are open go on when it is opened again."""
     if run.record.tunnel:
-        tunnel.close_tunnel(run.record.tunnel)
+        tunnel.end_tunnel(run.record.tunnel, run.store.folder)
 
 
 def disconnect(run: Run) -> bool:

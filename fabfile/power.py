@@ -36,7 +36,7 @@ def stop(run: Run, machines: tuple[Machine, ...]) -> None:
     """Switch these machines off in an orderly way."""
     provider = stoppable(run)
     if any(machine.role == "controller" for machine in machines) and run.record.tunnel:
-        tunnel.close_tunnel(run.record.tunnel)
+        tunnel.end_tunnel(run.record.tunnel, run.store.folder)
     for machine in machines:
         run.tell("stopping", machine.name)
     provider.stop(run.settings.cluster, machines)

@@ -114,7 +114,7 @@ def _sign_off(run: Run, machines: Sequence[Machine]) -> None:
 def cut_off(run: Run, found: Found) -> None:
     """Close this computer's own way in: the tunnel, and the client file of the cluster or of one that was before it."""
     if run.record.tunnel:
-        tunnel.close_tunnel(run.record.tunnel)
+        tunnel.end_tunnel(run.record.tunnel, run.store.folder)
     for cluster in {found.cluster, run.record.cluster}:
         if cluster:
             remove_client_file(cluster, run.record.client_file)

@@ -128,8 +128,7 @@ def ensure_tunnel(
                 hint="see whether this computer's network is up; `invoke status` says whether the machine is there",
             )
     if tunnel:
-        close_tunnel(tunnel)
-        _end_orphans(tunnel, folder)
+        end_tunnel(tunnel, folder)
     ports = tunnel.ports if tunnel else ()
     return open_tunnel(endpoint, credentials, wanted, folder, ports=ports, timeout=timeout, begun=begun)
 
@@ -168,6 +167,12 @@ def close_tunnel(tunnel: Tunnel, timeout: float = 3.0) -> None:
         deadline = time.monotonic() + timeout
         while (alive(tunnel) or _group(tunnel.pid)) and time.monotonic() < deadline:
             time.sleep(LOOK)
+
+
+def end_tunnel(tunnel: Tunnel, folder: Path) -> None:
+    """Close a tunnel that was opened with this folder, also one whose first process is gone and whose ssh goes on."""
+    close_tunnel(tunnel)
+    _end_orphans(tunnel, folder)
 
 
 def local_info(wanted: Connection, tunnel: Tunnel) -> Info:

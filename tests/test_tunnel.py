@@ -10,13 +10,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import ipyparallel
 import pytest
 
-from fabfile import host_keys, hub, tunnel
+from fabfile import clients, host_keys, hub, tunnel
 from fabfile.connection import FORWARDED, make
 from fabfile.errors import HostKeyError, RemoteError
+from fabfile.record import Record
 from fabfile.settings import Settings
 from fabfile.tunnel import Tunnel, alive, close_tunnel, ensure_tunnel, leads_to, local_info, open_tunnel, silent_ports
 from tests.loopback_cluster import LoopbackCluster, loopback_cluster, wait_until
@@ -174,6 +176,15 @@ def test_an_ssh_that_nobody_keeps_any_more_gives_the_ports_back(cluster, sshd, t
         assert len(ssh_processes(tmp_path)) == 2
     finally:
         close_tunnel(second)
+
+
+def test_disconnecting_ends_an_ssh_that_nobody_keeps_any_more(opened, tmp_path):
+    ssh_of(opened, tmp_path)
+    os.kill(opened.pid, signal.SIGKILL)
+    wait_until(lambda: not alive(opened))
+    run = SimpleNamespace(record=Record(tunnel=opened), store=SimpleNamespace(folder=tmp_path))
+    clients.disconnect(run)
+    assert ssh_processes(tmp_path) == []
 
 
 def test_it_may_be_opened_before_the_hub_listens(sshd, tmp_path):
