@@ -5,6 +5,7 @@ Knows Invoke and the errors of the project; what a command does is its own matte
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import io
@@ -27,6 +28,8 @@ CORE_FLAGS = {
     *("search_root", "version", "warn_only", "write_pyc", "connect_timeout", "identity", "ssh_config"),
 }
 INTERRUPTED = "interrupted; `invoke status` shows what exists, and the same command goes on from there"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+ROOM = "\n  next: see that there is room where that is, and that it may be written; then run the same command again"
 REPORT = "This is a mistake in ipyfleet. Please report it, with the command and all of the above."
 
 
@@ -59,6 +62,8 @@ def task(**options: Any) -> Callable[[Body], Any]:
             except (Exit, Failure):
                 raise
             except Exception as error:
+                if isinstance(error, OSError) and error.errno in FULL:
+                    raise Exit(f"{error.filename or 'a file of this computer'}: {error.strerror}{ROOM}") from error
                 error.add_note(REPORT)
                 raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -232,6 +233,15 @@ def test_the_program_lists_helps_and_tells_its_version(project: Path) -> None:
     assert "--engines=STRING   how many" in described
     assert "-e" not in described.split()
     assert fleet(project, "--version").stdout.startswith("ipyfleet 0.")
+
+
+def test_a_full_disk_is_no_mistake_of_ours() -> None:
+    def fail(c: Context) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/home/ada/known_hosts")
+
+    with pytest.raises(Exit, match="ada/known_hosts: No space left on device\n  next: see that there is room") as ended:
+        task()(fail)(Context())
+    assert ended.value.code == 1
 
 
 @pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii:strict"])

@@ -9,7 +9,6 @@ from invoke.context import Context
 
 from ..command_line import task
 from ..errors import UsageError
-from ..paths import expanded
 from .options import CLUSTER, TEMPLATE
 
 
