@@ -83,8 +83,11 @@ def _call_task(item: str, host: Host, told: dict[str, str], hint: str) -> None:
         task.body(connection)
     except UnexpectedExit as error:
         seen = f"{error.result.stdout}\n{error.result.stderr}"
+        ended = f"ended with {error.result.exited}"
+        if error.result.exited < 0:  # no exit code came back; Invoke does not always know that it was its own timer
+            ended = f"was ended, as what takes longer than {LONGEST:.0f} s is"
         raise ClusterError(
-            f"your hook {item} failed: `{error.result.command}` ended with {error.result.exited}",
+            f"your hook {item} failed: `{error.result.command}` {ended}",
             machine=host.name,
             seen=seen,
             hint=hint,
