@@ -50,9 +50,8 @@ def users_script(path: str) -> bytes:
         return b""
     try:
         text = expanded(path).read_bytes()
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"userdata: {path} cannot be read: {reason}", hint="correct `userdata`") from None
+    except OSError as error:
+        raise UsageError(f"userdata: {path} cannot be read: {error.strerror}", hint="correct `userdata`") from None
     first = text.partition(b"\n")[0]
     if not first.startswith(b"#!"):
         raise UsageError(

@@ -195,7 +195,7 @@ def public_key(value: str) -> str:
     if key.startswith(("/", "~")):
         try:
             key = expanded(key).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError, RuntimeError):
+        except (OSError, UnicodeDecodeError):
             raise ValueError(f"has {value!r}, which is not a file that can be read") from None
     if not re.fullmatch(r"(?:ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/]{40,}={0,3}(?: .*)?", key, re.ASCII):
         shown = "a private key" if "PRIVATE KEY" in key else repr(value)

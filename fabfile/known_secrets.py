@@ -62,7 +62,7 @@ def _of_aws(environ: Mapping[str, str]) -> Iterator[str]:
     for variable, usual in (("AWS_SHARED_CREDENTIALS_FILE", "credentials"), ("AWS_CONFIG_FILE", "config")):
         named = environ.get(variable) or f"~/.aws/{usual}"
         parser = configparser.RawConfigParser(strict=False)
-        with suppress(configparser.Error, OSError, UnicodeDecodeError, RuntimeError):
+        with suppress(configparser.Error, OSError, UnicodeDecodeError):
             parser.read(expanded(named), encoding="utf-8")
         for section in parser.sections():
             yield from (value for name, value in parser.items(section) if SECRET_NAME.search(name))
@@ -76,7 +76,7 @@ def _key_files(endpoint: Endpoint | None) -> Iterator[str]:
 
 def _private_keys(paths: Iterable[Path]) -> Iterator[bytes]:
     for path in paths:
-        with suppress(OSError, RuntimeError):
+        with suppress(OSError):
             file = expanded(path)
             if file.is_file() and file.stat().st_size <= LARGEST:
                 data = file.read_bytes()

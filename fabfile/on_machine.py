@@ -132,8 +132,10 @@ def _settle(members: tarfile.TarFile, member: tarfile.TarInfo, path: Path, told:
             beside.symlink_to(member.linkname)
         else:
             content = members.extractfile(member)
+            if content is None:
+                raise tarfile.TarError(f"the archive has {member.name!r} without its content")
             with beside.open("xb") as file:
-                shutil.copyfileobj(Counted(content, told), file, 1 << 20)  # type: ignore[arg-type]  # None is for what is no file
+                shutil.copyfileobj(Counted(content, told), file, 1 << 20)
             beside.chmod(member.mode)
             os.utime(beside, (member.mtime, member.mtime))
         beside.replace(path)
